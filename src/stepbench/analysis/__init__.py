@@ -1,0 +1,1 @@
+"""From raw measurements to estimates and verdicts."""

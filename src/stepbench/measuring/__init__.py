@@ -1,0 +1,1 @@
+"""Measuring: worker processes, the blocks they time, and the schedule that interleaves them."""

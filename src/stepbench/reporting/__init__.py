@@ -1,0 +1,1 @@
+"""One summary, shown as text, markdown, JSON and CSV."""

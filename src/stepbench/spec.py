@@ -1,0 +1,170 @@
+"""What can be measured: variants, cases, and the plan of a run. Pure values; no TensorFlow."""
+
+from __future__ import annotations
+
+import itertools
+from enum import StrEnum
+from typing import Self
+
+import msgspec
+
+from stepbench.errors import StepbenchError
+
+EAGER = "eager"
+GRAPH = "graph"
+XLA = "xla"
+KERAS = "keras"
+
+DEFAULT_EXECUTIONS = (EAGER, GRAPH, XLA)
+"""The executions of the default matrix."""
+
+BUILT_IN_EXECUTIONS = (*DEFAULT_EXECUTIONS, KERAS)
+"""Every execution that needs no ``--plugin``."""
+
+MAX_NAME_LENGTH = 1000
+
+
+class Precision(StrEnum):
+    """A Keras dtype policy."""
+
+    FLOAT32 = "float32"
+    MIXED_BFLOAT16 = "mixed_bfloat16"
+    MIXED_FLOAT16 = "mixed_float16"
+
+    @property
+    def compute_dtype(self) -> str:
+        """The dtype in which convolutions and matrix products run, e.g. ``bfloat16``."""
+        return self.value.removeprefix("mixed_")
+
+
+class Device(StrEnum):
+    """The kind of device the step runs on; always the first one of its kind."""
+
+    CPU = "cpu"
+    GPU = "gpu"
+
+
+class Variant(msgspec.Struct, frozen=True, order=True):
+    """How a step is executed: an execution crossed with a precision."""
+
+    execution: str
+    precision: Precision
+
+    def __post_init__(self) -> None:
+        check_name("execution", self.execution)
+
+    def __str__(self) -> str:
+        return f"{self.execution}/{self.precision}"
+
+
+class Case(msgspec.Struct, frozen=True, order=True):
+    """One thing to measure.
+
+    Raises:
+        StepbenchError: for a combination that means nothing, such as several eager steps in one call.
+    """
+
+    workload: str
+    variant: Variant
+    device: Device
+    batch_size: int
+    steps_per_call: int = 1
+
+    def __post_init__(self) -> None:
+        check_name("workload", self.workload)
+        if self.batch_size < 1:
+            raise StepbenchError(f"The batch size must be at least 1, not {self.batch_size}.")
+        if self.steps_per_call < 1:
+            raise StepbenchError(f"The steps per call must be at least 1, not {self.steps_per_call}.")
+        if self.variant.execution == EAGER and self.steps_per_call > 1:
+            raise StepbenchError("Eager execution runs one step a call: ask for graph or xla with --steps-per-call.")
+
+    @property
+    def id(self) -> str:
+        """``workload/execution/precision/device/b<batch>``, and ``/k<steps per call>`` above one."""
+        steps = f"/k{self.steps_per_call}" if self.steps_per_call > 1 else ""
+        return f"{self.workload}/{self.variant}/{self.device}/b{self.batch_size}{steps}"
+
+    @property
+    def reference(self) -> Case:
+        """The case that this one's speed-up is measured against."""
+        return Case(self.workload, Variant(EAGER, Precision.FLOAT32), self.device, self.batch_size)
+
+    @property
+    def group(self) -> tuple[str, Device, int]:
+        """Cases of one group share a reference and are measured interleaved."""
+        return (self.workload, self.device, self.batch_size)
+
+    def __str__(self) -> str:
+        return self.id
+
+
+class Selection(msgspec.Struct, frozen=True):
+    """The axes that a command line or a pytest marker spans; :meth:`cases` is their product."""
+
+    workloads: tuple[str, ...]
+    executions: tuple[str, ...] = DEFAULT_EXECUTIONS
+    precisions: tuple[Precision, ...] = tuple(Precision)
+    devices: tuple[Device, ...] = (Device.CPU,)
+    batch_sizes: tuple[int, ...] = (64,)
+    steps_per_call: tuple[int, ...] = (1,)
+
+    def cases(self) -> tuple[Case, ...]:
+        """All cases, in order and each once. Eager cases exist only at one step a call.
+
+        Raises:
+            StepbenchError: when an axis holds something impossible or nothing is left to measure.
+        """
+        axes = itertools.product(
+            self.workloads, self.devices, self.batch_sizes, self.executions, self.precisions, self.steps_per_call
+        )
+        cases = dict.fromkeys(
+            Case(workload, Variant(execution, precision), device, batch_size, steps)
+            for workload, device, batch_size, execution, precision, steps in axes
+            if not (execution == EAGER and steps > 1)
+        )
+        if not cases:
+            raise StepbenchError("Eager execution runs one step a call: add graph or xla, or drop --steps-per-call.")
+        return tuple(cases)
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """Everything that decides what a run measures; stored with it, and enough to resume it."""
+
+    cases: tuple[Case, ...]
+    workloads: dict[str, str]
+    """The workloads' names and where each is found (see ``training.workload.load_workload``)."""
+    data: str
+    """The ``--data`` option."""
+    plugins: tuple[str, ...] = ()
+    replicates: int = 4
+    rounds: int = 8
+    """Blocks of each case in one replicate."""
+    block_seconds: float = 0.15
+    input_pipeline: bool = True
+    timeout_s: float = 120.0
+    """The longest that one order to a worker (prepare, one block) may take."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value in (("replicates", self.replicates), ("rounds", self.rounds)):
+            if value < 1:
+                raise StepbenchError(f"The number of {name} must be at least 1, not {value}.")
+        if not self.timeout_s > 0:
+            raise StepbenchError(f"The timeout must be above 0 s, not {self.timeout_s} s.")
+
+    def with_cases(self, cases: tuple[Case, ...]) -> Self:
+        """The same plan over other cases."""
+        return msgspec.structs.replace(self, cases=cases)
+
+
+def check_name(kind: str, name: str) -> None:
+    """Refuse a name that could not stand in a case id.
+
+    Raises:
+        StepbenchError: when it is empty, too long, or holds a slash, a comma or a control character.
+    """
+    if not name or len(name) > MAX_NAME_LENGTH or not name.isprintable() or set(name) & {"/", ","}:
+        raise StepbenchError(
+            f"{name[:80]!r} is no name for a {kind}: use 1 to {MAX_NAME_LENGTH} printable characters without '/' or ','."
+        )
