@@ -1,5 +1,13 @@
-"""The one exception that reaches a user: a sentence that says what is wrong and what to do."""
+"""The exceptions that reach a user: a sentence that says what is wrong and what to do."""
 
 
 class StepbenchError(Exception):
-    """Wrong use, or nothing could be measured. The command line prints it and exits with code 2."""
+    """Wrong use, or nothing could be measured. The command line prints it and exits with :attr:`exit_code`."""
+
+    exit_code = 2
+
+
+class InterruptedRunError(StepbenchError):
+    """The user stopped a run; what was measured is kept."""
+
+    exit_code = 130

@@ -55,6 +55,11 @@ class Dataset:
                 )
 
 
+    def limited(self, examples: int) -> Dataset:
+        """The first ``examples`` of the training set, with the whole test set."""
+        return Dataset(self.x_train[:examples], self.y_train[:examples], self.x_test, self.y_test)
+
+
 def _default_loss() -> keras.losses.Loss:
     import keras
 

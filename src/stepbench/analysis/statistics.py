@@ -1,0 +1,128 @@
+"""Estimates with intervals from replicated measurements.
+
+The unit of inference is the replicate, one fresh process: blocks within a process share its memory layout and its
+moment, so pooling them would give intervals that are far too narrow. Durations are compared by ratio, so all
+averaging is done on logarithms.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+
+import msgspec
+
+from stepbench.measurement import Block, Measurement, Replicate
+
+CONFIDENCE = 0.95
+
+
+class Estimate(msgspec.Struct, frozen=True):
+    """A value with its confidence interval; without bounds where one replicate alone cannot give any."""
+
+    value: float
+    low: float | None
+    high: float | None
+    confidence: float = CONFIDENCE
+
+    @property
+    def relative_half_width(self) -> float | None:
+        """The larger distance from the value to a bound, as a share of the value."""
+        if self.low is None or self.high is None:
+            return None
+        return max(self.high - self.value, self.value - self.low) / self.value
+
+    def inverse(self, numerator: float) -> Estimate:
+        """The estimate of ``numerator`` divided by this quantity."""
+        low = None if self.high is None else numerator / self.high
+        high = None if self.low is None else numerator / self.low
+        return Estimate(numerator / self.value, low, high, self.confidence)
+
+
+def step_time(measurement: Measurement) -> Estimate | None:
+    """Seconds a step: the geometric mean over replicates of their median block, with a Student interval."""
+    logs = [
+        math.log(statistics.median(_step_seconds(block) for block in replicate.blocks))
+        for replicate in measurement.replicates
+        if replicate.blocks
+    ]
+    return _exponential(logs)
+
+
+def speedup(measurement: Measurement, reference: Measurement) -> Estimate | None:
+    """How many times faster than the reference, paired by round and by replicate.
+
+    Within a replicate, the median over rounds of the log ratio of the two blocks of that round, which were timed
+    within seconds of each other, so that the machine's drift cancels; over replicates, mean and Student interval.
+    None when no round holds both.
+    """
+    others = {replicate.number: replicate for replicate in reference.replicates}
+    logs = [
+        statistics.median(ratios)
+        for replicate in measurement.replicates
+        if replicate.number in others and (ratios := _log_ratios(others[replicate.number], replicate))
+    ]
+    return _exponential(logs)
+
+
+def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float | None, float | None]:
+    """Mean and two-sided Student confidence bounds of independent values; no bounds from fewer than two."""
+    mean = statistics.fmean(values)
+    if len(values) < 2:  # noqa: PLR2004 - a spread takes two.
+        return mean, None, None
+    error = statistics.stdev(values) / math.sqrt(len(values))
+    reach = t_quantile((1 + confidence) / 2, len(values) - 1) * error
+    return mean, mean - reach, mean + reach
+
+
+def t_quantile(probability: float, degrees_of_freedom: int) -> float:
+    """The quantile of Student's t distribution, for a probability of at least one half.
+
+    Solved by bisection on the closed form of the distribution function for whole degrees of freedom (Abramowitz and
+    Stegun, Handbook of Mathematical Functions, 26.7.3 and 26.7.4). SciPy has it too, but takes longer to import than a
+    report may take.
+
+    Raises:
+        ValueError: for a probability outside [0.5, 1) or fewer than one degree of freedom.
+    """
+    if not 0.5 <= probability < 1 or degrees_of_freedom < 1:  # noqa: PLR2004 - the definition's own bounds.
+        raise ValueError(f"No t quantile for probability {probability} and {degrees_of_freedom} degrees of freedom.")
+    two_sided = 2 * probability - 1
+    low, high = 0.0, math.pi / 2  # The angle arctan(t / sqrt(df)) has bounds, t has none.
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _probability_within(middle, degrees_of_freedom) < two_sided else (low, middle)
+    return math.tan(low) * math.sqrt(degrees_of_freedom)
+
+
+def _probability_within(angle: float, degrees_of_freedom: int) -> float:
+    """P(abs(T) <= t) at ``angle`` = arctan(t / sqrt(df))."""
+    cosine, sine = math.cos(angle), math.sin(angle)
+    odd = degrees_of_freedom % 2
+    term = cosine if odd else 1.0
+    total = 0.0
+    for power in range(2 + odd, degrees_of_freedom + 1, 2):
+        total += term
+        term *= cosine**2 * (power - 1) / power
+    return (angle + sine * total) * 2 / math.pi if odd else sine * total
+
+
+def _step_seconds(block: Block) -> float:
+    return block.seconds / block.steps
+
+
+def _log_ratios(reference: Replicate, replicate: Replicate) -> list[float]:
+    blocks = {block.round: block for block in reference.blocks}
+    return [
+        math.log(_step_seconds(blocks[block.round]) / _step_seconds(block))
+        for block in replicate.blocks
+        if block.round in blocks
+    ]
+
+
+def _exponential(logs: Sequence[float]) -> Estimate | None:
+    if not logs:
+        return None
+    mean, low, high = mean_interval(logs)
+    return Estimate(math.exp(mean), low if low is None else math.exp(low), high if high is None else math.exp(high))

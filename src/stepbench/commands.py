@@ -1,0 +1,221 @@
+"""One function a command: the only place that sees measuring, storing and training together."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from stepbench.errors import InterruptedRunError, StepbenchError
+from stepbench.spec import BUILT_IN_EXECUTIONS, DEFAULT_EXECUTIONS, Case, Device, Plan, Precision, Selection
+from stepbench.store import Journal, Run, Store
+
+if TYPE_CHECKING:
+    from stepbench.measuring.schedule import Progress
+    from stepbench.reporting.training import TrainingView
+    from stepbench.training.checkpoint import Checkpoints
+    from stepbench.training.loop import Evaluation
+
+LOGS_FOLDER = "logs"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a command line or a pytest marker asks to be measured."""
+
+    workloads: tuple[str, ...] = ("cifar-cnn",)
+    executions: tuple[str, ...] = DEFAULT_EXECUTIONS
+    precisions: tuple[Precision, ...] = tuple(Precision)
+    devices: tuple[Device, ...] | None = None
+    """All that are present, if None."""
+    batch_sizes: tuple[int, ...] = (64,)
+    steps_per_call: tuple[int, ...] = (1,)
+    data: str = "auto"
+    plugins: tuple[str, ...] = ()
+    replicates: int = 4
+    rounds: int = 8
+    timeout_s: float = 120.0
+    input_pipeline: bool = True
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A plan, and the name of the data set it is about."""
+
+    plan: Plan
+    data: str
+
+
+def make_plan(request: Request) -> Planned:
+    """Find out what the request names, in a worker of its own, and turn it into cases.
+
+    Raises:
+        StepbenchError: when something of it does not exist or cannot be.
+    """
+    from stepbench.measuring.pool import describe
+    from stepbench.measuring.protocol import Describe
+
+    for execution in request.executions:
+        _check_execution(execution, request.plugins)
+    data = _absolute_data(request.data)
+    _select(request, ("unnamed",), request.devices or (Device.CPU,))  # What is impossible shows before the wait.
+    with tempfile.TemporaryDirectory(prefix="stepbench-") as logs:
+        order = Describe(request.workloads, request.executions, request.plugins, data)
+        described = describe(order, Path(logs))
+    present = tuple(Device(device) for device in described.devices)
+    devices = request.devices or present
+    if missing := set(devices) - set(present):
+        raise StepbenchError(
+            f"TensorFlow sees no {missing.pop()} here: use --device {present[0]}, "
+            "or for a GPU install the extra 'stepbench[gpu]' and its driver."
+        )
+    plan = Plan(
+        cases=_select(request, tuple(described.workloads), devices),
+        workloads=described.workloads,
+        # What "auto" found is what a resumed run must find too.
+        data=described.data if data == "auto" else data,
+        plugins=request.plugins,
+        replicates=request.replicates,
+        rounds=request.rounds,
+        input_pipeline=request.input_pipeline,
+        timeout_s=request.timeout_s,
+        seed=request.seed,
+    )
+    return Planned(plan, described.data)
+
+
+def start_run(planned: Planned, store: Store) -> Run:
+    """Create the folder of a new run.
+
+    Raises:
+        StepbenchError: when it cannot be written.
+    """
+    from stepbench.measuring.environment import collect
+
+    return store.create(planned.plan, collect(Path.cwd()), command=tuple(sys.argv), data=planned.data)
+
+
+def measure_run(
+    run: Run, store: Store, report: Callable[[Progress], None] = lambda _: None, budget_s: float | None = None
+) -> Run:
+    """Measure what remains of ``run`` and give it back complete.
+
+    Raises:
+        InterruptedRunError: on Ctrl-C; what was measured is on disk.
+        StepbenchError: when the run's folder cannot be written.
+    """
+    from stepbench.measuring.schedule import measure, remaining_teams
+
+    folder = store.folder(run.run_id)
+    teams = remaining_teams(run.plan, run.measurements)
+    try:
+        with Journal(folder) as journal:
+            measure(run.plan, teams, journal, folder / LOGS_FOLDER, report, budget_s)
+    except KeyboardInterrupt:
+        raise InterruptedRunError(
+            f"Interrupted; what was measured is kept: continue with 'stepbench run --resume {run.run_id}'."
+        ) from None
+    measured = store.read(run.run_id)
+    complete = msgspec.structs.replace(measured, finished=datetime.datetime.now(datetime.UTC))
+    store.write(complete)
+    return complete
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """What ``stepbench train`` is asked for. The case's workload name is filled in once the workload is loaded."""
+
+    locator: str
+    case: Case
+    epochs: int
+    seed: int
+    shuffle: bool
+    data: str
+    limit: int | None
+    checkpoint: Path | None
+    plugins: tuple[str, ...]
+
+
+def train_workload(request: TrainRequest, view: TrainingView) -> Evaluation:
+    """Train in this process, showing each epoch on ``view``, and evaluate.
+
+    Raises:
+        StepbenchError: when something that the request names does not exist or cannot be.
+    """
+    from stepbench.training.data import resolve_source
+
+    source = resolve_source(request.data, limit=request.limit)  # A misspelt folder need not wait for TensorFlow.
+    _check_execution(request.case.variant.execution, request.plugins)
+    from stepbench.training.loop import Order, Trainer
+    from stepbench.training.workload import import_user_module, load_workload
+
+    for plugin in request.plugins:
+        import_user_module(plugin)
+    workload = load_workload(request.locator)
+    dataset = workload.data(source)
+    if request.limit:
+        dataset = dataset.limited(request.limit)
+    case = msgspec.structs.replace(request.case, workload=workload.name)
+    trainer = Trainer(case, workload, dataset, Order(request.seed, request.shuffle))
+    view.begin(trainer.state.model, case.id, source.name, request.epochs)
+    checkpoints = _checkpoints(request, case, source.name)
+    epochs = list(checkpoints.restore(trainer.state)[: request.epochs] if checkpoints else ())
+    view.restored(epochs)
+    for number in range(len(epochs) + 1, request.epochs + 1):
+        with view.epoch(number, trainer.steps_per_epoch) as on_steps:
+            epochs.append(trainer.run_epoch(number, on_steps))
+        view.epoch_done(epochs[-1])
+        if checkpoints:
+            checkpoints.save(trainer.state, epochs)
+    evaluation = trainer.evaluate()
+    view.end(epochs, evaluation)
+    return evaluation
+
+
+def _checkpoints(request: TrainRequest, case: Case, data: str) -> Checkpoints | None:
+    from stepbench.training.checkpoint import Checkpoints
+
+    if request.checkpoint is None:
+        return None
+    training = {
+        "case": case.id,
+        "data": data,
+        "seed": request.seed,
+        "shuffling": request.shuffle,
+        "limit": request.limit or 0,
+    }
+    return Checkpoints(request.checkpoint, training)
+
+
+def _check_execution(name: str, plugins: tuple[str, ...]) -> None:
+    """A misspelt execution need not wait for TensorFlow, unless a plugin may define it."""
+    if name not in BUILT_IN_EXECUTIONS and not plugins:
+        raise StepbenchError(
+            f"There is no execution {name!r}: use {', '.join(BUILT_IN_EXECUTIONS)}, "
+            "or name the file that registers it with --plugin."
+        )
+
+
+def _select(request: Request, workloads: tuple[str, ...], devices: tuple[Device, ...]) -> tuple[Case, ...]:
+    selection = Selection(
+        workloads, request.executions, request.precisions, devices, request.batch_sizes, request.steps_per_call
+    )
+    return selection.cases()
+
+
+def _absolute_data(option: str) -> str:
+    """Check ``--data`` before the wait; a relative folder is made absolute, so that a run can be resumed anywhere."""
+    from stepbench.training.data import resolve_source
+
+    if option in ("auto", "cifar10", "synthetic"):
+        if option == "auto":
+            resolve_source(option)
+        return option
+    return str(resolve_source(option).folder)

@@ -1,0 +1,187 @@
+"""Raw measurements: what workers reported, and nothing derived from it.
+
+A run is a list of events; :func:`assemble` folds them into one :class:`Measurement` a case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+
+import msgspec
+
+from stepbench.machine import Noise
+from stepbench.spec import Case
+
+
+class FailureKind(StrEnum):
+    """Why a case has no number."""
+
+    ERROR = "error"
+    OUT_OF_MEMORY = "out_of_memory"
+    CRASH = "crash"
+    TIMEOUT = "timeout"
+    COMPILE_ERROR = "compile_error"
+    UNSUPPORTED = "unsupported"
+    NON_FINITE = "non_finite"
+    NOT_PROVED = "not_proved"
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """A case's failure: its kind and one sentence."""
+
+    kind: FailureKind
+    message: str
+
+
+class Phases(msgspec.Struct, frozen=True):
+    """Seconds spent before the steady state, in the order in which they pass."""
+
+    import_s: float
+    data_s: float
+    build_s: float
+    first_call_s: float
+    """The first call whole: trace, compile and run."""
+    compile_s: float
+    """XLA's compilation within it; 0 where XLA compiled nothing."""
+    warm_up_s: float
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """What was observed of a case before its first block: raw facts for :mod:`stepbench.proof`."""
+
+    claims: str | None
+    """What the execution says it is: ``eager``, ``graph``, ``xla``, or nothing."""
+    traces: int
+    """Functions traced by the first call."""
+    function_calls: int
+    """Compiled functions called by one step from eager code."""
+    xla_compilations: int
+    compute_ops: dict[str, dict[str, int]]
+    """Convolutions and matrix products of one step: where they run (``eager``, ``graph``, ``xla``) → dtype → count."""
+    variable_dtypes: tuple[str, ...]
+    """Distinct dtypes of the trainable variables."""
+    devices: tuple[str, ...]
+    """Distinct kinds of device that hold the variables and the loss, such as ``cpu``."""
+    batch_size: int
+    loss: float | None
+    """Of the first step; null when it is NaN or infinite."""
+
+
+class Block(msgspec.Struct, frozen=True):
+    """Consecutive steps timed as one interval that ends when the device is done."""
+
+    round: int
+    steps: int
+    seconds: float
+    loss: float | None
+    """Of the block's last step; null when it is NaN or infinite."""
+    noise: Noise
+    leaked_cpu_s: float = 0.0
+    """Processor seconds that the stopped workers used meanwhile; more than 0 spoils the block."""
+
+
+class InputWait(msgspec.Struct, frozen=True):
+    """One block fed by a ``tf.data`` pipeline instead of the ring."""
+
+    steps: int
+    seconds: float
+    wait_s: float
+    """Seconds of it spent waiting for the next batch."""
+
+
+class Closing(msgspec.Struct, frozen=True):
+    """What a worker reported after its last block."""
+
+    traces: int
+    """Functions traced while blocks were timed."""
+    xla_compilations: int
+    """XLA compilations while blocks were timed."""
+    baseline_rss_bytes: int
+    """Resident memory before the model was built."""
+    peak_rss_bytes: int
+    device_peak_bytes: int | None
+    """Peak of the accelerator's memory, as TensorFlow counts it; null on CPU."""
+    input_wait: InputWait | None = None
+
+
+class Replicate(msgspec.Struct, frozen=True):
+    """All that one fresh worker process measured of a case."""
+
+    number: int
+    """Equal for the processes that ran interleaved."""
+    phases: Phases
+    evidence: Evidence
+    blocks: tuple[Block, ...] = ()
+    closing: Closing | None = None
+    """Absent when the replicate was cut short."""
+
+
+class Measurement(msgspec.Struct, frozen=True):
+    """Everything measured of a case."""
+
+    case: Case
+    replicates: tuple[Replicate, ...] = ()
+    failure: Failure | None = None
+
+
+class ReplicateStarted(msgspec.Struct, frozen=True, tag="started"):
+    """A worker is warm and ready to be timed."""
+
+    case: str
+    replicate: int
+    phases: Phases
+    evidence: Evidence
+
+
+class BlockMeasured(msgspec.Struct, frozen=True, tag="block"):
+    """A block was timed."""
+
+    case: str
+    replicate: int
+    block: Block
+
+
+class ReplicateEnded(msgspec.Struct, frozen=True, tag="ended"):
+    """A worker finished all its blocks."""
+
+    case: str
+    replicate: int
+    closing: Closing
+
+
+class CaseFailed(msgspec.Struct, frozen=True, tag="failed"):
+    """A case failed and is not measured further."""
+
+    case: str
+    replicate: int
+    failure: Failure
+
+
+Event = ReplicateStarted | BlockMeasured | ReplicateEnded | CaseFailed
+
+
+def assemble(cases: Sequence[Case], events: Iterable[Event]) -> tuple[Measurement, ...]:
+    """Fold ``events`` into one measurement for each of ``cases``, in their order."""
+    replicates: dict[tuple[str, int], Replicate] = {}
+    failures: dict[str, Failure] = {}
+    for event in events:
+        key = (event.case, event.replicate)
+        match event:
+            case ReplicateStarted():
+                replicates[key] = Replicate(event.replicate, event.phases, event.evidence)
+            case BlockMeasured():
+                grown = (*replicates[key].blocks, event.block)
+                replicates[key] = msgspec.structs.replace(replicates[key], blocks=grown)
+            case ReplicateEnded():
+                replicates[key] = msgspec.structs.replace(replicates[key], closing=event.closing)
+            case CaseFailed():
+                failures.setdefault(event.case, event.failure)
+    return tuple(
+        Measurement(
+            case,
+            tuple(replicate for (case_id, _), replicate in replicates.items() if case_id == case.id),
+            failures.get(case.id),
+        )
+        for case in cases
+    )

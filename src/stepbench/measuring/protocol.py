@@ -1,0 +1,100 @@
+"""What the pool and its workers say to each other: one JSON object a line."""
+
+from __future__ import annotations
+
+import msgspec
+
+from stepbench.measurement import Block, Closing, Evidence, Failure, Phases
+from stepbench.spec import Case
+
+WORKER_ENVIRONMENT = {
+    # TensorFlow logs each XLA compilation with its duration under these two: evidence that there was one.
+    "TF_CPP_MIN_LOG_LEVEL": "0",
+    "TF_CPP_VMODULE": "device_compiler=1",
+    "KERAS_BACKEND": "tensorflow",
+    "PYTHONUNBUFFERED": "1",
+}
+"""What every worker finds in its environment, beside what the user has set."""
+
+
+class Describe(msgspec.Struct, frozen=True, tag="describe"):
+    """Load what the user named and say what it is; answered by :class:`Described`."""
+
+    workloads: tuple[str, ...]
+    executions: tuple[str, ...]
+    plugins: tuple[str, ...]
+    data: str
+
+
+class Prepare(msgspec.Struct, frozen=True, tag="prepare"):
+    """Build a case, call it once, warm it up and gather evidence; answered by :class:`Prepared`."""
+
+    case: Case
+    workload: str
+    plugins: tuple[str, ...]
+    data: str
+    seed: int
+    block_seconds: float
+
+
+class Measure(msgspec.Struct, frozen=True, tag="measure"):
+    """Time one block; answered by :class:`Measured`."""
+
+    round: int
+
+
+class Close(msgspec.Struct, frozen=True, tag="close"):
+    """Say what there is to say at the end and exit; answered by :class:`Closed`."""
+
+    input_pipeline: bool
+
+
+Order = Describe | Prepare | Measure | Close
+
+
+class Hello(msgspec.Struct, frozen=True, tag="hello"):
+    """TensorFlow is imported; sent unasked."""
+
+    import_s: float
+
+
+class Described(msgspec.Struct, frozen=True, tag="described"):
+    """The workloads' names and their places; the data set's name; the devices that TensorFlow sees."""
+
+    workloads: dict[str, str]
+    data: str
+    devices: tuple[str, ...]
+
+
+class Prepared(msgspec.Struct, frozen=True, tag="prepared"):
+    """The case is warm."""
+
+    phases: Phases
+    evidence: Evidence
+
+
+class Measured(msgspec.Struct, frozen=True, tag="measured"):
+    """A block was timed."""
+
+    block: Block
+
+
+class Closed(msgspec.Struct, frozen=True, tag="closed"):
+    """The worker is about to exit."""
+
+    closing: Closing
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    """The order could not be carried out; the worker exits."""
+
+    failure: Failure
+
+
+class Refused(msgspec.Struct, frozen=True, tag="refused"):
+    """What the user asked for is wrong; the worker exits."""
+
+    message: str
+
+
+Reply = Hello | Described | Prepared | Measured | Closed | Failed | Refused

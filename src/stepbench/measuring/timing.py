@@ -1,0 +1,224 @@
+"""Inside a worker: a case made ready, and its blocks timed."""
+
+from __future__ import annotations
+
+import gc
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from stepbench.errors import StepbenchError
+from stepbench.measurement import Block, Closing, Evidence, InputWait, Phases
+from stepbench.measuring.noise import noise_between, read_noise
+from stepbench.measuring.observe import TraceCounter, observe_step, read_xla_compilations
+from stepbench.spec import Case, Device
+from stepbench.training.devices import device_kind
+from stepbench.training.step import TrainState, build_state
+from stepbench.training.variants import build_call, execution_named
+from stepbench.training.workload import Dataset, Workload
+
+WARM_UP_CALLS = 3
+MIN_RING_CALLS = 2
+RING_BATCHES = 8
+WORKER_LOG = Path("/proc/self/fd/2")
+
+Batch = tuple[tf.Tensor, tf.Tensor]
+
+
+def ring_batches(case: Case) -> int:
+    """How many distinct batches a case cycles through: whole calls, at least two of them."""
+    return case.steps_per_call * max(MIN_RING_CALLS, -(-RING_BATCHES // case.steps_per_call))
+
+
+class WarmCase:
+    """A case in its steady state."""
+
+    def __init__(self, case: Case, workload: Workload, dataset: Dataset, seed: int) -> None:
+        """Build the case and warm it up, noting the time of each phase.
+
+        Raises:
+            StepbenchError: when the data holds less than one batch or the model is of the wrong kind.
+        """
+        self.case = case
+        self.traces = TraceCounter()
+        self.baseline_rss = _reset_peak_rss()
+        started = time.perf_counter()
+        self.state = build_state(workload, case.variant.precision, seed)
+        self.call = build_call(self.state, case)
+        self.build_s = time.perf_counter() - started
+        self.ring = make_ring(case, dataset)
+        self.restore = make_restore(self.state)
+        self.traces.count = 0
+        self.first_call_s, first_loss = _timed(lambda: self.call(*self.ring[0]))
+        self.first_traces = self.traces.count
+        self.compilations = read_xla_compilations(WORKER_LOG)
+        started = time.perf_counter()
+        call_times = [_timed(lambda: self.call(*self.ring[-1]))[0] for _ in range(WARM_UP_CALLS)]
+        self.call_s = min(call_times)
+        self.evidence = self._gather_evidence(first_loss)
+        self.warm_up_s = time.perf_counter() - started
+        self.traces.count = 0
+
+    def phases(self, import_s: float, data_s: float) -> Phases:
+        """The times of all phases so far, in seconds."""
+        compile_s = self.compilations.seconds
+        return Phases(import_s, data_s, self.build_s, self.first_call_s, compile_s, self.warm_up_s)
+
+    def time_block(self, round_number: int, block_seconds: float) -> Block:
+        """Time about ``block_seconds`` of steps, at least one call, from the initial state."""
+        calls = max(1, round(block_seconds / self.call_s))
+        if self.call_s < block_seconds:  # Caches are cold after a stop: let them settle where that is cheap.
+            self.call(*self.ring[-1])
+        self.restore()
+        gc.collect()
+        noise_before = read_noise()
+        tf.test.experimental.sync_devices()
+        started = time.perf_counter()
+        loss = run_calls(self.call, self.ring, calls)
+        tf.test.experimental.sync_devices()
+        seconds = time.perf_counter() - started
+        noise = noise_between(noise_before, read_noise())
+        return Block(round_number, calls * self.case.steps_per_call, seconds, finite(loss), noise)
+
+    def close(self, dataset: Dataset, block_seconds: float, *, input_pipeline: bool) -> Closing:
+        """Read the counters, and time one block fed by ``tf.data`` if asked."""
+        traces = self.traces.count
+        compilations = read_xla_compilations(WORKER_LOG).count - self.evidence.xla_compilations
+        return Closing(
+            traces=traces,
+            xla_compilations=compilations,
+            baseline_rss_bytes=self.baseline_rss,
+            peak_rss_bytes=_status_bytes("VmHWM"),
+            device_peak_bytes=_device_peak(self.case.device),
+            input_wait=self._time_input(dataset, block_seconds) if input_pipeline else None,
+        )
+
+    def _gather_evidence(self, loss: tf.Tensor) -> Evidence:
+        observed = observe_step(lambda: self.call(*self.ring[0]))
+        variables = self.state.model.trainable_variables
+        devices = {device_kind(variable.value.device) for variable in variables} | {device_kind(loss.device)}
+        return Evidence(
+            claims=execution_named(self.case.variant.execution).claims,
+            traces=self.first_traces,
+            function_calls=observed.function_calls,
+            xla_compilations=self.compilations.count,
+            compute_ops={where: dict(counts) for where, counts in observed.products.items()},
+            variable_dtypes=tuple(sorted({variable.dtype for variable in variables})),
+            devices=tuple(sorted(devices)),
+            batch_size=int(self.ring[0][0].shape[1 if self.case.steps_per_call > 1 else 0]),
+            loss=finite(loss),
+        )
+
+    def _time_input(self, dataset: Dataset, block_seconds: float) -> InputWait:
+        batches = iter(input_pipeline_of(self.case, dataset))
+        self.call(*next(batches))
+        calls = max(1, round(block_seconds / self.call_s))
+        self.restore()
+        waited = 0.0
+        started = time.perf_counter()
+        for _ in range(calls):
+            asked = time.perf_counter()
+            batch = next(batches)
+            waited += time.perf_counter() - asked
+            self.call(*batch)
+        tf.test.experimental.sync_devices()
+        return InputWait(calls * self.case.steps_per_call, time.perf_counter() - started, waited)
+
+
+def run_calls(call: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], ring: list[Batch], calls: int) -> tf.Tensor:
+    """The timed region: nothing but calls on batches that are on the device already."""
+    size = len(ring)
+    for index in range(calls):
+        loss = call(*ring[index % size])
+    return loss
+
+
+def finite(loss: tf.Tensor) -> float | None:
+    """A scalar tensor's value, None when it is NaN or infinite (which JSON cannot say)."""
+    value = float(loss)
+    return value if math.isfinite(value) else None
+
+
+def make_ring(case: Case, dataset: Dataset) -> list[Batch]:
+    """Distinct batches on the device, shaped as the case's call takes them.
+
+    Raises:
+        StepbenchError: when the training set holds less than one batch.
+    """
+    available = len(dataset.x_train)
+    if available < case.batch_size:
+        raise StepbenchError(
+            f"The training set has {available} examples: choose a batch size of at most that, not {case.batch_size}."
+        )
+    stacked = (case.steps_per_call, case.batch_size) if case.steps_per_call > 1 else (case.batch_size,)
+    per_call = case.steps_per_call * case.batch_size
+    ring = []
+    for start in range(0, ring_batches(case) * case.batch_size, per_call):
+        # A small set goes round again.
+        rows = np.arange(start, start + per_call) % available
+        ring.append(tuple(_placed(part[rows], stacked) for part in (dataset.x_train, dataset.y_train)))
+    return ring
+
+
+def _placed(part: Any, leading: tuple[int, ...]) -> tf.Tensor:
+    # identity moves the tensor to the accelerator, where there is one, once and for all.
+    return tf.identity(tf.constant(part.reshape(*leading, *part.shape[1:])))
+
+
+def make_restore(state: TrainState) -> Callable[[], None]:
+    """A function that puts every variable back to its value of now."""
+    variables = [variable.value for variable in state.variables]
+    saved = [tf.identity(variable) for variable in variables]
+
+    @tf.function(autograph=False)
+    def restore() -> None:
+        for variable, value in zip(variables, saved, strict=True):
+            # A copy of its own: sharing the saved buffer would have the first timed update pay for one.
+            variable.assign(tf.raw_ops.DeepCopy(x=value))
+
+    restore()
+    return restore
+
+
+def input_pipeline_of(case: Case, dataset: Dataset) -> tf.data.Dataset:
+    """The usual pipeline over the training set: shuffle, batch, prefetch."""
+    examples = tf.data.Dataset.from_tensor_slices((dataset.x_train, dataset.y_train))
+    batches = examples.shuffle(min(len(dataset.x_train), 10_000)).repeat().batch(case.batch_size, drop_remainder=True)
+    if case.steps_per_call > 1:
+        batches = batches.batch(case.steps_per_call, drop_remainder=True)
+    return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def _timed(call: Callable[[], tf.Tensor]) -> tuple[float, tf.Tensor]:
+    started = time.perf_counter()
+    result = call()
+    tf.test.experimental.sync_devices()
+    return time.perf_counter() - started, result
+
+
+def _reset_peak_rss() -> int:
+    """Begin a new peak of resident memory where the kernel lets us; give the memory resident now, in bytes."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        pass  # The peak then covers the imports too.
+    return _status_bytes("VmRSS")
+
+
+def _status_bytes(name: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def _device_peak(device: Device) -> int | None:
+    if device is Device.CPU:
+        return None
+    return int(tf.config.experimental.get_memory_info("GPU:0")["peak"])

@@ -1,0 +1,95 @@
+"""Command-line texts turned into values; every refusal is one sentence."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import TypeVar
+
+from stepbench.errors import StepbenchError
+from stepbench.training.workload import BUILT_IN_WORKLOADS
+
+_Choice = TypeVar("_Choice", bound=StrEnum)
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|)")
+_UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
+
+
+def names(option: str, text: str) -> tuple[str, ...]:
+    """A comma list.
+
+    Raises:
+        StepbenchError: when it or a part of it is empty.
+    """
+    parts = tuple(part.strip() for part in text.split(","))
+    if not all(parts):
+        raise StepbenchError(f"{option} {text!r} has an empty part: give names separated by commas.")
+    return tuple(dict.fromkeys(parts))
+
+
+def choices(option: str, text: str, kind: type[_Choice]) -> tuple[_Choice, ...]:
+    """A comma list of known words.
+
+    Raises:
+        StepbenchError: when one is not known.
+    """
+    known = {member.value: member for member in kind}
+    for name in names(option, text):
+        if name not in known:
+            raise StepbenchError(f"{option} knows no {name!r}: use {', '.join(known)}.")
+    return tuple(known[name] for name in names(option, text))
+
+
+def numbers(option: str, text: str) -> tuple[int, ...]:
+    """A comma list of whole numbers from 1 on.
+
+    Raises:
+        StepbenchError: when one is none.
+    """
+    for part in names(option, text):
+        if not part.isascii() or not part.isdigit() or int(part) < 1:
+            raise StepbenchError(f"{option} takes whole numbers from 1 on, not {part!r}.")
+    return tuple(dict.fromkeys(int(part) for part in names(option, text)))
+
+
+def duration(option: str, text: str) -> float:
+    """Seconds, from ``90``, ``90s``, ``5m`` or ``1h``.
+
+    Raises:
+        StepbenchError: when it is none, or 0.
+    """
+    found = _DURATION.fullmatch(text.strip())
+    seconds = float(found[1]) * _UNIT_SECONDS[found[2]] if found else 0.0
+    if not seconds:
+        raise StepbenchError(f"{option} takes a time such as 90s, 5m or 1h, not {text!r}.")
+    return seconds
+
+
+def workload_locator(locator: str) -> str:
+    """A workload's place, with a relative file made absolute, so that a run can be resumed from anywhere.
+
+    Raises:
+        StepbenchError: when it cannot be the place of a workload.
+    """
+    if locator in BUILT_IN_WORKLOADS:
+        return locator
+    module, _, attribute = locator.rpartition(":")
+    if not module or not attribute:
+        known = ", ".join(BUILT_IN_WORKLOADS)
+        raise StepbenchError(
+            f"There is no workload {locator!r}: use {known}, 'package.module:attribute' or 'path/to/file.py:attribute'."
+        )
+    return f"{plugin_locator(module)}:{attribute}"
+
+
+def plugin_locator(module: str) -> str:
+    """A module's name as it is, a file's path made absolute.
+
+    Raises:
+        StepbenchError: when there is no such file.
+    """
+    if not module.endswith(".py"):
+        return module
+    if not Path(module).is_file():
+        raise StepbenchError(f"There is no file {module}: give the path of the Python file that defines it.")
+    return str(Path(module).resolve())

@@ -1,0 +1,109 @@
+"""Does a case run as it claims? Judged from the evidence that its worker gathered.
+
+A case whose proof fails is a failed case, not a number.
+"""
+
+from __future__ import annotations
+
+from stepbench.measurement import Block, Closing, Evidence, Failure, FailureKind
+from stepbench.spec import EAGER, GRAPH, XLA, Case, Precision
+
+
+def judge_start(case: Case, evidence: Evidence) -> Failure | None:
+    """The failure that the evidence gathered before the first block shows, if any."""
+    if evidence.loss is None:
+        return non_finite("the first step")
+    complaints = [
+        *_batch_size(case, evidence),
+        *_placement(case, evidence),
+        *_variables(evidence),
+        *_execution(case, evidence),
+        *_compute_dtype(case, evidence),
+    ]
+    return Failure(FailureKind.NOT_PROVED, "; ".join(complaints) + ".") if complaints else None
+
+
+def judge_end(closing: Closing) -> Failure | None:
+    """The failure that shows only once the blocks were timed, if any."""
+    complaints = []
+    if closing.traces:
+        complaints.append(
+            f"the step was traced again while it was timed ({closing.traces} times): "
+            "give it tensors of one shape and dtype, no Python numbers, and make no tf.function inside it"
+        )
+    if closing.xla_compilations:
+        complaints.append(f"XLA compiled again while the step was timed ({closing.xla_compilations} times)")
+    return Failure(FailureKind.NOT_PROVED, "; ".join(complaints) + ".") if complaints else None
+
+
+def judge_block(block: Block) -> Failure | None:
+    """The failure that a block's loss shows, if any."""
+    return non_finite(f"{block.steps} steps") if block.loss is None else None
+
+
+def non_finite(after: str) -> Failure:
+    """The failure of a loss that is NaN or infinite."""
+    return Failure(FailureKind.NON_FINITE, f"The loss is NaN or infinite after {after}.")
+
+
+def partly_other_dtypes(case: Case, evidence: Evidence) -> dict[str, int]:
+    """Convolutions and matrix products of a step outside the claimed compute dtype: dtype → count."""
+    wanted = case.variant.precision.compute_dtype
+    return {dtype: count for dtype, count in _dtype_counts(evidence).items() if dtype != wanted}
+
+
+def _batch_size(case: Case, evidence: Evidence) -> list[str]:
+    if evidence.batch_size == case.batch_size:
+        return []
+    return [f"the step was fed {evidence.batch_size} examples, not {case.batch_size}"]
+
+
+def _placement(case: Case, evidence: Evidence) -> list[str]:
+    elsewhere = [device for device in evidence.devices if device != case.device]
+    return [f"variables or loss lie on {', '.join(elsewhere)}, not on {case.device}"] if elsewhere else []
+
+
+def _variables(evidence: Evidence) -> list[str]:
+    half = [dtype for dtype in evidence.variable_dtypes if dtype in ("float16", "bfloat16")]
+    return [f"trainable variables are kept in {', '.join(half)}, not in float32"] if half else []
+
+
+def _execution(case: Case, evidence: Evidence) -> list[str]:
+    """Judge the claim (eager, graph or xla) by where the step's products ran."""
+    ran_in = set(evidence.compute_ops)
+    complaints = []
+    if evidence.claims == EAGER and ran_in - {EAGER}:
+        complaints.append("it claims to be eager, but its products run inside compiled functions")
+    if evidence.claims in (GRAPH, XLA) and not evidence.function_calls:
+        complaints.append(f"it claims to be {evidence.claims}, but calls no compiled function")
+    elif evidence.claims in (GRAPH, XLA) and EAGER in ran_in:
+        complaints.append(f"it claims to be {evidence.claims}, but some of its products run eagerly")
+    if evidence.claims == XLA and not evidence.xla_compilations:
+        complaints.append("it claims to be xla, but XLA compiled nothing")
+    elif evidence.claims == XLA and GRAPH in ran_in:
+        complaints.append("it claims to be xla, but some of its products run outside of XLA")
+    if case.variant.execution in (GRAPH, XLA) and evidence.traces > 1:
+        complaints.append(f"the first call traced the step {evidence.traces} times, not once")
+    if case.variant.execution == GRAPH and XLA in ran_in:
+        complaints.append("it is to run as a graph, but was compiled by XLA")
+    return complaints
+
+
+def _compute_dtype(case: Case, evidence: Evidence) -> list[str]:
+    wanted = case.variant.precision.compute_dtype
+    counts = _dtype_counts(evidence)
+    other = partly_other_dtypes(case, evidence)
+    total = sum(counts.values())
+    if case.variant.precision is Precision.FLOAT32 and other:
+        return [f"{sum(other.values())} of {total} products run in {', '.join(other)}, not in float32"]
+    if counts and wanted not in counts:
+        return [f"all {total} products run in {', '.join(counts)}, none in {wanted}"]
+    return []
+
+
+def _dtype_counts(evidence: Evidence) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for by_dtype in evidence.compute_ops.values():
+        for dtype, count in by_dtype.items():
+            counts[dtype] = counts.get(dtype, 0) + count
+    return counts

@@ -1,0 +1,92 @@
+"""The columns that the terminal's and the markdown table share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from stepbench.reporting import formats
+from stepbench.reporting.summary import CaseSummary, Status, Summary
+from stepbench.spec import EAGER, Precision
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its head and how a measured case is written in it."""
+
+    head: str
+    write: Callable[[CaseSummary], str]
+
+
+def _break_even_text(case: CaseSummary) -> str:
+    if case.speedup is None or _is_reference(case):
+        return formats.ABSENT
+    if case.break_even_steps is None:
+        return "never"
+    steps = round(case.break_even_steps)
+    return "at once" if steps == 0 else f"{formats.number(steps)} steps"
+
+
+def _is_reference(case: CaseSummary) -> bool:
+    return (case.execution, case.precision) == (EAGER, Precision.FLOAT32)
+
+
+STEP_TIME = Column("ms a step", lambda case: formats.estimate(case.step_time_s, scale=1e3))
+STEP_TIME_ALONE = Column("ms a step", lambda case: formats.estimate(case.step_time_s, scale=1e3, interval=False))
+THROUGHPUT = Column("examples a second", lambda case: formats.estimate(case.throughput))
+THROUGHPUT_ALONE = Column("examples/s", lambda case: formats.estimate(case.throughput, interval=False))
+SPEEDUP = Column("speed-up", lambda case: formats.estimate(case.speedup, unit="×"))
+FIRST_CALL = Column("first call", lambda case: formats.seconds(case.first_call_s))
+BREAK_EVEN = Column("pays back after", _break_even_text)
+PEAK_MEMORY = Column("peak memory", lambda case: formats.size(case.peak_memory_bytes))
+INPUT_WAIT = Column("input wait", lambda case: formats.share(case.input_wait_share))
+
+FULL = (STEP_TIME, THROUGHPUT, SPEEDUP, FIRST_CALL, BREAK_EVEN, PEAK_MEMORY, INPUT_WAIT)
+
+
+def groups(cases: Sequence[CaseSummary]) -> list[tuple[str, list[CaseSummary]]]:
+    """Cases of one workload, device, batch size and calls share a table, titled by what they share."""
+    tables: dict[str, list[CaseSummary]] = {}
+    for case in cases:
+        tables.setdefault(f"{case.workload} on {case.device}", []).append(case)
+    return list(tables.items())
+
+
+def label(case: CaseSummary, cases: Sequence[CaseSummary]) -> str:
+    """The part of a case's id that tells it from the others of its table."""
+    text = f"{case.execution}/{case.precision}"
+    if len({other.batch_size for other in cases}) > 1:
+        text += f"/b{case.batch_size}"
+    return text if case.steps_per_call == 1 else f"{text}/k{case.steps_per_call}"
+
+
+def title(cases: Sequence[CaseSummary]) -> str:
+    """What all cases of a table share."""
+    first = cases[0]
+    batch_sizes = sorted({case.batch_size for case in cases})
+    batch = f"batch size {batch_sizes[0]}" if len(batch_sizes) == 1 else "batch sizes as in the rows"
+    return f"{first.workload} on {first.device}, {batch}"
+
+
+def notes(cases: Sequence[CaseSummary]) -> dict[str, list[str]]:
+    """Each distinct warning or failure once, with the labels of the cases that it is about."""
+    about: dict[str, list[str]] = {}
+    for case in cases:
+        for text in (*case.warnings, *([_failure(case)] if case.status is Status.FAILED else [])):
+            about.setdefault(text, []).append(label(case, cases))
+    return about
+
+
+def _failure(case: CaseSummary) -> str:
+    if case.failure is None:
+        return "not measured yet"
+    return f"{case.failure.kind}: {case.failure.message}"
+
+
+def heading(summary: Summary) -> str:
+    """One line: the run, the machine, the data."""
+    cpu, host = summary.environment.cpu, summary.environment.software
+    cores = f"{cpu.usable_cores:g} cores" if cpu.usable_cores else "unknown cores"
+    tensorflow = host.packages.get("tensorflow", "?")
+    state = "" if summary.finished else ", unfinished: continue it with --resume"
+    return f"run {summary.run_id}{state} · {cpu.model}, {cores} · TensorFlow {tensorflow} · data {summary.data}"

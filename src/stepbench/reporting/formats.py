@@ -1,0 +1,49 @@
+"""How quantities are written for people: three significant digits and a unit that fits."""
+
+from __future__ import annotations
+
+from stepbench.analysis.statistics import Estimate
+
+ABSENT = "–"
+_SECONDS = ((1.0, "s", 1.0), (1e-3, "ms", 1e3), (0.0, "µs", 1e6))
+_BYTES = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
+
+
+def number(value: float) -> str:
+    """Three significant digits, all digits of larger whole parts, thousands set apart."""
+    if abs(value) >= 100:  # noqa: PLR2004 - three digits.
+        return f"{value:,.0f}".replace(",", " ")
+    return f"{value:#.3g}".rstrip(".") if value else "0"
+
+
+def estimate(value: Estimate | None, *, scale: float = 1.0, unit: str = "", interval: bool = True) -> str:
+    """``13.4 [12.9, 14.0]``; without the interval where there is none."""
+    if value is None:
+        return ABSENT
+    text = f"{number(value.value * scale)}{unit}"
+    if not interval or value.low is None or value.high is None:
+        return text
+    return f"{text} [{number(value.low * scale)}, {number(value.high * scale)}]"
+
+
+def seconds(value: float | None) -> str:
+    """``480 ms``, ``2.31 s``."""
+    if value is None:
+        return ABSENT
+    unit, factor = next((unit, factor) for least, unit, factor in _SECONDS if value >= least)
+    return f"{number(value * factor)} {unit}"
+
+
+def size(value: float | None) -> str:
+    """``134 MiB``, ``1.21 GiB``."""
+    if value is None:
+        return ABSENT
+    for least, unit in _BYTES:
+        if value >= least:
+            return f"{number(value / least)} {unit}"
+    return f"{value:.0f} B"
+
+
+def share(value: float | None) -> str:
+    """``12 %``."""
+    return ABSENT if value is None else f"{value:.0%}".replace("%", " %")

@@ -1,0 +1,161 @@
+"""What every report shows, computed once from the raw run; its JSON is a public contract."""
+
+from __future__ import annotations
+
+import datetime
+import statistics
+from collections.abc import Sequence
+from enum import StrEnum
+
+import msgspec
+
+from stepbench.analysis.statistics import Estimate, speedup, step_time
+from stepbench.machine import Environment
+from stepbench.measurement import Failure, Measurement, Replicate
+from stepbench.reporting.warnings import warnings_of
+from stepbench.spec import Case
+from stepbench.store import Run
+
+SCHEMA = 1
+
+
+class Status(StrEnum):
+    """Whether a case has a number."""
+
+    OK = "ok"
+    FAILED = "failed"
+
+
+class Verdict(StrEnum):
+    """Whether a case converges like its reference."""
+
+    EQUIVALENT = "equivalent"
+    DIFFERENT = "different"
+    INCONCLUSIVE = "inconclusive"
+    NOT_CHECKED = "not_checked"
+
+
+class Equivalence(msgspec.Struct, frozen=True):
+    """A verdict with its reasons."""
+
+    verdict: Verdict = Verdict.NOT_CHECKED
+    why: tuple[str, ...] = ()
+
+
+class CaseSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """One case as reports show it. Null where it was not measured."""
+
+    id: str
+    workload: str
+    execution: str
+    precision: str
+    device: str
+    batch_size: int
+    steps_per_call: int
+    status: Status
+    failure: Failure | None
+    step_time_s: Estimate | None
+    throughput: Estimate | None
+    """Examples a second."""
+    speedup: Estimate | None
+    """Against the reference; null for want of one."""
+    first_call_s: float | None
+    break_even_steps: float | None
+    """Steps after which the first call has paid back against the reference's; null if it never does."""
+    peak_memory_bytes: int | None
+    """Device memory on an accelerator; on CPU, resident memory above what the process held before the model."""
+    flops_per_step: float | None
+    flops_utilization: float | None
+    input_wait_share: float | None
+    equivalence: Equivalence
+    trace: str | None
+    warnings: tuple[str, ...]
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """A run as reports show it: cases fastest first, failed ones last."""
+
+    schema: int = SCHEMA
+    run_id: str
+    started: datetime.datetime
+    environment: Environment
+    data: str
+    finished: bool
+    cases: tuple[CaseSummary, ...]
+
+
+def summarize(run: Run) -> Summary:
+    """Derive all that reports show from the raw measurements of ``run``."""
+    by_case = {measurement.case: measurement for measurement in run.measurements}
+    cases = [_summarize_case(run, measurement, by_case) for measurement in run.measurements]
+    cases.sort(key=lambda case: (case.workload, case.device, -case.throughput.value if case.throughput else 1))
+    cases.sort(key=lambda case: case.status is Status.FAILED)
+    return Summary(
+        run_id=run.run_id,
+        started=run.started,
+        environment=run.environment,
+        data=run.data,
+        finished=run.finished is not None,
+        cases=tuple(cases),
+    )
+
+
+def _summarize_case(run: Run, measurement: Measurement, by_case: dict[Case, Measurement]) -> CaseSummary:
+    case = measurement.case
+    reference = by_case.get(case.reference)
+    usable = not measurement.failure and any(replicate.blocks for replicate in measurement.replicates)
+    seconds = step_time(measurement) if usable else None
+    has_reference = reference is not None and not reference.failure
+    return CaseSummary(
+        id=case.id,
+        workload=case.workload,
+        execution=case.variant.execution,
+        precision=case.variant.precision,
+        device=case.device,
+        batch_size=case.batch_size,
+        steps_per_call=case.steps_per_call,
+        status=Status.OK if usable else Status.FAILED,
+        failure=measurement.failure,
+        step_time_s=seconds,
+        throughput=seconds.inverse(case.batch_size) if seconds else None,
+        speedup=speedup(measurement, reference) if usable and reference and has_reference else None,
+        first_call_s=_first_call(measurement) if usable else None,
+        break_even_steps=_break_even(measurement, reference) if usable and reference and has_reference else None,
+        peak_memory_bytes=_peak_memory(measurement.replicates) if usable else None,
+        flops_per_step=None,
+        flops_utilization=None,
+        input_wait_share=_input_wait(measurement.replicates) if usable else None,
+        equivalence=Equivalence(),
+        trace=None,
+        warnings=warnings_of(run, measurement, seconds),
+    )
+
+
+def _first_call(measurement: Measurement) -> float:
+    return statistics.median(replicate.phases.first_call_s for replicate in measurement.replicates)
+
+
+def _break_even(measurement: Measurement, reference: Measurement) -> float | None:
+    mine, theirs = step_time(measurement), step_time(reference)
+    if measurement is reference or mine is None or theirs is None:
+        return None
+    cost = max(0.0, _first_call(measurement) - _first_call(reference))
+    saved = theirs.value - mine.value
+    return cost / saved if saved > 0 else None
+
+
+def _peak_memory(replicates: Sequence[Replicate]) -> int | None:
+    closings = [replicate.closing for replicate in replicates if replicate.closing]
+    peaks = [
+        max(0, closing.peak_rss_bytes - closing.baseline_rss_bytes)
+        if closing.device_peak_bytes is None
+        else closing.device_peak_bytes
+        for closing in closings
+    ]
+    return max(peaks, default=None)
+
+
+def _input_wait(replicates: Sequence[Replicate]) -> float | None:
+    waits = [replicate.closing.input_wait for replicate in replicates if replicate.closing]
+    shares = [wait.wait_s / wait.seconds for wait in waits if wait]
+    return statistics.median(shares) if shares else None

@@ -1,0 +1,47 @@
+"""The run as comma-separated values, one line a case, for spreadsheets and scripts."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from stepbench.analysis.statistics import Estimate
+from stepbench.reporting.summary import CaseSummary, Summary
+
+_ESTIMATES = ("step_time_s", "throughput", "speedup")
+_PLAIN = ("id", "workload", "execution", "precision", "device", "batch_size", "steps_per_call", "status")
+_NUMBERS = ("first_call_s", "break_even_steps", "peak_memory_bytes", "input_wait_share")
+
+
+def comma_separated(summary: Summary) -> str:
+    """All cases with full precision; an estimate takes three columns, the last two its interval."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    estimates = [name + part for name in _ESTIMATES for part in ("", "_low", "_high")]
+    writer.writerow([*_PLAIN, *estimates, *_NUMBERS, "equivalence", "failure", "message", "warnings"])
+    for case in summary.cases:
+        writer.writerow(_row(case))
+    return text.getvalue()
+
+
+def _row(case: CaseSummary) -> list[object]:
+    bounds = [bound for name in _ESTIMATES for bound in _bounds(getattr(case, name))]
+    failure = (case.failure.kind.value, case.failure.message) if case.failure else ("", "")
+    return [
+        *(_safe(getattr(case, name)) for name in _PLAIN),
+        *bounds,
+        *(getattr(case, name) for name in _NUMBERS),
+        case.equivalence.verdict.value,
+        failure[0],
+        _safe(failure[1]),
+        _safe("; ".join(case.warnings)),
+    ]
+
+
+def _bounds(estimate: Estimate | None) -> tuple[float | None, float | None, float | None]:
+    return (estimate.value, estimate.low, estimate.high) if estimate else (None, None, None)
+
+
+def _safe(value: object) -> object:
+    """Text that a spreadsheet would take for a formula is quoted, as OWASP advises against CSV injection."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in tuple("=+-@\t\r") and value else value

@@ -1,0 +1,213 @@
+"""Runs on disk: ``results/<run-id>/`` with ``run.json``, and a journal while a run is unfinished.
+
+``run.json`` is written whole at the start and again at the end, each time through a rename. In between, events go
+to ``journal.jsonl``, so that an interrupted run loses nothing that was measured. Reading folds the journal in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import secrets
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from stepbench.errors import StepbenchError
+from stepbench.machine import Environment
+from stepbench.measurement import Event, Measurement, assemble
+from stepbench.spec import Plan
+
+SCHEMA = 1
+RUN_FILE = "run.json"
+JOURNAL_FILE = "journal.jsonl"
+LATEST = "latest"
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """One invocation and all that it measured."""
+
+    schema: int = SCHEMA
+    run_id: str
+    started: datetime.datetime
+    finished: datetime.datetime | None = None
+    """Null until all that was planned is measured."""
+    command: tuple[str, ...]
+    data: str
+    """The data set's name, such as ``cifar10``."""
+    environment: Environment
+    plan: Plan
+    measurements: tuple[Measurement, ...] = ()
+
+
+class Journal:
+    """Takes the events of a run while it goes on."""
+
+    def __init__(self, folder: Path) -> None:
+        """Continue the journal in ``folder``, or begin one."""
+        self._file = (folder / JOURNAL_FILE).open("ab")
+        # A line cut off by a kill would spoil the one that is appended to it.
+        self._file.truncate(_whole_lines_bytes(folder / JOURNAL_FILE))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(OSError):  # What could not be written was said where it was to be synced.
+            self._file.close()
+
+    def append(self, event: Event) -> None:
+        """Take an event."""
+        self._file.write(msgspec.json.encode(event) + b"\n")
+
+    def sync(self) -> None:
+        """Return once all events are on disk.
+
+        Raises:
+            StepbenchError: when the disk is full.
+        """
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise _unwritable(Path(self._file.name), error, "free some space and continue with --resume") from error
+
+
+class Store:
+    """The folder that holds runs."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def folder(self, run_id: str) -> Path:
+        """Where a run of that id lies."""
+        return self.root / run_id
+
+    def check_writable(self) -> None:
+        """Find out before the work, not after it.
+
+        Raises:
+            StepbenchError: when runs cannot be written here.
+        """
+        probe = self.root / f".{secrets.token_hex(4)}"
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            probe.write_bytes(bytes(1 << 16))
+        except OSError as error:
+            raise _unwritable(self.root, error, "choose a folder that can be written with --results") from error
+        finally:
+            with contextlib.suppress(OSError):
+                probe.unlink(missing_ok=True)
+
+    def create(self, plan: Plan, environment: Environment, *, command: tuple[str, ...], data: str) -> Run:
+        """Begin a run in a folder of its own.
+
+        Raises:
+            StepbenchError: when the folder cannot be written.
+        """
+        started = datetime.datetime.now(datetime.UTC)
+        run_id = f"{started:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+        run = Run(
+            run_id=run_id, started=started, command=command, data=data, environment=environment, plan=plan
+        )
+        self.write(run)
+        self._point_latest_to(run_id)
+        return run
+
+    def write(self, run: Run) -> None:
+        """Write ``run.json`` whole; the journal of a finished run is then superfluous.
+
+        Raises:
+            StepbenchError: when it cannot be written.
+        """
+        folder = self.folder(run.run_id)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _write_atomically(folder / RUN_FILE, msgspec.json.format(msgspec.json.encode(run), indent=1))
+            if run.finished:
+                (folder / JOURNAL_FILE).unlink(missing_ok=True)
+        except OSError as error:
+            raise _unwritable(folder, error, "choose a folder that can be written with --results") from error
+
+    def read(self, name: str = LATEST) -> Run:
+        """Read a run by its id or by the path of its folder, with what its journal holds.
+
+        Raises:
+            StepbenchError: when there is no such run or it cannot be understood.
+        """
+        folder = self._locate(name)
+        run = _decode_run(folder / RUN_FILE)
+        if run.finished:
+            return run
+        events = _read_events(folder / JOURNAL_FILE)
+        return msgspec.structs.replace(run, measurements=assemble(run.plan.cases, events))
+
+    def _locate(self, name: str) -> Path:
+        is_id = Path(name).name == name and name not in (".", "..")
+        folder = self.root / name if is_id and (self.root / name / RUN_FILE).exists() else Path(name)
+        if (folder / RUN_FILE).is_file():
+            return folder.resolve()
+        if name == LATEST:
+            raise StepbenchError(f"There is no run in {self.root}: make one with 'stepbench run'.")
+        raise StepbenchError(f"There is no run {name!r}, neither in {self.root} nor as a folder with a {RUN_FILE}.")
+
+    def _point_latest_to(self, run_id: str) -> None:
+        link = self.root / f".{LATEST}-{run_id}"
+        # A file system without links does without.
+        with contextlib.suppress(OSError):
+            link.symlink_to(run_id)
+            link.replace(self.root / LATEST)
+
+
+def _write_atomically(path: Path, content: bytes) -> None:
+    draft = path.with_name(f".{path.name}.draft")
+    try:
+        with draft.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _decode_run(path: Path) -> Run:
+    try:
+        content = path.read_bytes()
+        schema = msgspec.json.decode(content, type=_SchemaOnly).schema
+        if schema != SCHEMA:
+            raise StepbenchError(f"{path} has schema {schema}, and this stepbench reads {SCHEMA}: use the other one.")
+        return msgspec.json.decode(content, type=Run)
+    except OSError as error:
+        raise StepbenchError(f"{path} cannot be read ({error.strerror}): check its permissions.") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise StepbenchError(f"{path} is damaged ({error}): measure again, or choose another run.") from error
+
+
+class _SchemaOnly(msgspec.Struct):
+    schema: int
+
+
+def _read_events(path: Path) -> list[Event]:
+    if not path.exists():
+        return []
+    decoder = msgspec.json.Decoder(Event)
+    whole = path.read_bytes()[: _whole_lines_bytes(path)]
+    try:
+        return [decoder.decode(line) for line in whole.splitlines()]
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise StepbenchError(f"{path} is damaged ({error}): measure again, or choose another run.") from error
+
+
+def _whole_lines_bytes(path: Path) -> int:
+    """What follows the last newline was being written when the run was killed."""
+    return path.read_bytes().rfind(b"\n") + 1
+
+
+def _unwritable(path: Path, error: OSError, remedy: str) -> StepbenchError:
+    return StepbenchError(f"{path} cannot be written ({error.strerror}): {remedy}.")
