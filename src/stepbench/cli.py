@@ -43,7 +43,9 @@ WorkloadOption = Annotated[
     str, typer.Option(help="A built-in name, package.module:attribute or path/to/file.py:attribute.")
 ]
 WorkloadsOption = Annotated[str, typer.Option("--workload", help="Comma list; see 'train --help'.")]
-ExecutionsOption = Annotated[str, typer.Option("--execution", help="Comma list of eager, graph, xla, keras or plugins'.")]
+ExecutionsOption = Annotated[
+    str, typer.Option("--execution", help="Comma list of eager, graph, xla, keras or plugins'.")
+]
 PrecisionsOption = Annotated[
     str, typer.Option("--precision", help="Comma list of float32, mixed_bfloat16, mixed_float16.")
 ]
@@ -79,7 +81,7 @@ def run(
     output: FormatOption = Format.TEXT,
 ) -> None:
     """Measure cases in interleaved worker processes and print the table."""
-    from stepbench.commands import Request, make_plan, measure_run, start_run
+    from stepbench.commands import make_plan, measure_run, start_run
     from stepbench.reporting.progress import shown
     from stepbench.store import Store
 
@@ -89,18 +91,18 @@ def run(
         if resume:
             measured = store.read(resume)
         else:
-            request = Request(
-                workloads=tuple(options.workload_locator(name) for name in options.names("--workload", workload)),
-                executions=options.names("--execution", execution),
-                precisions=options.choices("--precision", precision, Precision),
-                devices=None if device == "all" else options.choices("--device", device, Device),
-                batch_sizes=options.numbers("--batch-size", batch_size),
-                steps_per_call=options.numbers("--steps-per-call", steps_per_call),
+            request = options.measuring_request(
+                workload=workload,
+                execution=execution,
+                precision=precision,
+                device=device,
+                batch_size=batch_size,
+                steps_per_call=steps_per_call,
                 data=data,
-                plugins=tuple(options.plugin_locator(name) for name in plugin or ()),
+                plugin=plugin or (),
                 replicates=replicates,
                 rounds=rounds,
-                timeout_s=options.duration("--timeout", timeout),
+                timeout=timeout,
                 input_pipeline=input_pipeline,
                 seed=seed,
             )
@@ -134,7 +136,9 @@ def train(
     steps_per_call: Annotated[str, typer.Option(help="Steps in one call of a compiled function.")] = "1",
     epochs: Annotated[str, typer.Option(help="Passes over the training set.")] = "10",
     seed: Annotated[int, typer.Option(help="Of the initial weights, and of the order with --shuffle.")] = 0,
-    shuffle: Annotated[bool, typer.Option("--shuffle", help="Visit examples in random order, not as published.")] = False,
+    shuffle: Annotated[
+        bool, typer.Option("--shuffle", help="Visit examples in random order, not as published.")
+    ] = False,
     data: DataOption = "auto",
     limit: Annotated[int | None, typer.Option(help="Use only so many training examples.")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Save each epoch here, and continue from the newest.")] = None,

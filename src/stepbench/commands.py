@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import sys
 import tempfile
 from collections.abc import Callable
@@ -123,7 +123,7 @@ def measure_run(
             f"Interrupted; what was measured is kept: continue with 'stepbench run --resume {run.run_id}'."
         ) from None
     measured = store.read(run.run_id)
-    complete = msgspec.structs.replace(measured, finished=datetime.datetime.now(datetime.UTC))
+    complete = msgspec.structs.replace(measured, finished=dt.datetime.now(dt.UTC))
     store.write(complete)
     return complete
 
@@ -184,7 +184,7 @@ def _checkpoints(request: TrainRequest, case: Case, data: str) -> Checkpoints | 
 
     if request.checkpoint is None:
         return None
-    training = {
+    training: dict[str, str | int | bool] = {
         "case": case.id,
         "data": data,
         "seed": request.seed,

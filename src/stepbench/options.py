@@ -3,16 +3,58 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
+from stepbench.commands import Request
 from stepbench.errors import StepbenchError
+from stepbench.spec import DEFAULT_EXECUTIONS, Device, Precision
 from stepbench.training.workload import BUILT_IN_WORKLOADS
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|)")
 _UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
+ALL_DEVICES = "all"
+
+
+def measuring_request(  # noqa: PLR0913 - one argument an option, all by name.
+    *,
+    workload: str = "cifar-cnn",
+    execution: str = ",".join(DEFAULT_EXECUTIONS),
+    precision: str = ",".join(Precision),
+    device: str = ALL_DEVICES,
+    batch_size: str = "64",
+    steps_per_call: str = "1",
+    data: str = "auto",
+    plugin: Sequence[str] = (),
+    replicates: int = 4,
+    rounds: int = 8,
+    timeout: str = "120s",
+    input_pipeline: bool = True,
+    seed: int = 0,
+) -> Request:
+    """What to measure, from the texts of a command line or a pytest marker; comma lists where several make sense.
+
+    Raises:
+        StepbenchError: when a text cannot be understood.
+    """
+    return Request(
+        workloads=tuple(workload_locator(name) for name in names("--workload", workload)),
+        executions=names("--execution", execution),
+        precisions=choices("--precision", precision, Precision),
+        devices=None if device == ALL_DEVICES else choices("--device", device, Device),
+        batch_sizes=numbers("--batch-size", batch_size),
+        steps_per_call=numbers("--steps-per-call", steps_per_call),
+        data=data,
+        plugins=tuple(plugin_locator(name) for name in plugin),
+        replicates=replicates,
+        rounds=rounds,
+        timeout_s=duration("--timeout", timeout),
+        input_pipeline=input_pipeline,
+        seed=seed,
+    )
 
 
 def names(option: str, text: str) -> tuple[str, ...]:

@@ -166,5 +166,6 @@ def check_name(kind: str, name: str) -> None:
     """
     if not name or len(name) > MAX_NAME_LENGTH or not name.isprintable() or set(name) & {"/", ","}:
         raise StepbenchError(
-            f"{name[:80]!r} is no name for a {kind}: use 1 to {MAX_NAME_LENGTH} printable characters without '/' or ','."
+            f"{name[:80]!r} is no name for a {kind}: "
+            f"use 1 to {MAX_NAME_LENGTH} printable characters without '/' or ','."
         )

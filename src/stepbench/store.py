@@ -7,7 +7,7 @@ to ``journal.jsonl``, so that an interrupted run loses nothing that was measured
 from __future__ import annotations
 
 import contextlib
-import datetime
+import datetime as dt
 import os
 import secrets
 from pathlib import Path
@@ -32,8 +32,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
     schema: int = SCHEMA
     run_id: str
-    started: datetime.datetime
-    finished: datetime.datetime | None = None
+    started: dt.datetime
+    finished: dt.datetime | None = None
     """Null until all that was planned is measured."""
     command: tuple[str, ...]
     data: str
@@ -110,11 +110,9 @@ class Store:
         Raises:
             StepbenchError: when the folder cannot be written.
         """
-        started = datetime.datetime.now(datetime.UTC)
+        started = dt.datetime.now(dt.UTC)
         run_id = f"{started:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-        run = Run(
-            run_id=run_id, started=started, command=command, data=data, environment=environment, plan=plan
-        )
+        run = Run(run_id=run_id, started=started, command=command, data=data, environment=environment, plan=plan)
         self.write(run)
         self._point_latest_to(run_id)
         return run

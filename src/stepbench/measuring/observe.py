@@ -21,7 +21,9 @@ from tensorflow.python.framework import op_callbacks
 from stepbench.spec import EAGER, GRAPH, XLA
 
 _COMPILED = re.compile(r"Compilation of XLA executable time: .*?\((\d+) us\)")
-_PRODUCT = re.compile(r"_?(Fused|XlaDot|XlaConv|Mkl|MklNative)*(Depthwise)?(Conv|MatMul|BatchMatMul|Einsum|Dot|CudnnRNN)")
+_PRODUCT = re.compile(
+    r"_?(Fused|XlaDot|XlaConv|Mkl|MklNative)*(Depthwise)?(Conv|MatMul|BatchMatMul|Einsum|Dot|CudnnRNN)"
+)
 
 
 class TraceCounter:
@@ -113,5 +115,3 @@ def _functions_in(node: Any) -> Iterator[str]:
 
 def _dtype_name(dtype: Any) -> str:
     return "unknown" if dtype is None else str(tf.as_dtype(dtype).name)
-
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -161,7 +162,7 @@ class _TeamRun:
         self._each(self._pool.greet)
         self._each(self._prepare)
         for round_number in range(self._team.rounds):
-            self._each(lambda case, number=round_number: self._measure(case, number))
+            self._each(functools.partial(self._measure, round_number))
             self._journal.sync()
             if deadline is not None and time.monotonic() >= deadline:
                 break
@@ -187,16 +188,14 @@ class _TeamRun:
     def _prepare(self, case: Case) -> None:
         plan = self._plan
         self._ticker.tick(f"warming up {case.id}")
-        order = Prepare(
-            case, plan.workloads[case.workload], plan.plugins, plan.data, plan.seed, plan.block_seconds
-        )
+        order = Prepare(case, plan.workloads[case.workload], plan.plugins, plan.data, plan.seed, plan.block_seconds)
         reply, _ = self._pool.ask(case, order, plan.timeout_s)
         assert isinstance(reply, Prepared), "workers answer in kind"
         if failure := judge_start(case, reply.evidence):
             raise WorkerError(failure)
         self._journal.append(ReplicateStarted(case.id, self._team.replicate, reply.phases, reply.evidence))
 
-    def _measure(self, case: Case, round_number: int) -> None:
+    def _measure(self, round_number: int, case: Case) -> None:
         reply, leaked = self._pool.ask(case, Measure(round_number), self._plan.timeout_s)
         assert isinstance(reply, Measured), "workers answer in kind"
         block = msgspec.structs.replace(reply.block, leaked_cpu_s=leaked)

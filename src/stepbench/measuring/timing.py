@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -176,12 +176,12 @@ def make_restore(state: TrainState) -> Callable[[], None]:
     variables = [variable.value for variable in state.variables]
     saved = [tf.identity(variable) for variable in variables]
 
-    @tf.function(autograph=False)
-    def restore() -> None:
+    def assign_saved() -> None:
         for variable, value in zip(variables, saved, strict=True):
             # A copy of its own: sharing the saved buffer would have the first timed update pay for one.
             variable.assign(tf.raw_ops.DeepCopy(x=value))
 
+    restore: Callable[[], None] = tf.function(assign_saved, autograph=False)
     restore()
     return restore
 
@@ -204,10 +204,8 @@ def _timed(call: Callable[[], tf.Tensor]) -> tuple[float, tf.Tensor]:
 
 def _reset_peak_rss() -> int:
     """Begin a new peak of resident memory where the kernel lets us; give the memory resident now, in bytes."""
-    try:
+    with contextlib.suppress(OSError):  # Where the kernel does not let us, the peak covers the imports too.
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass  # The peak then covers the imports too.
     return _status_bytes("VmRSS")
 
 

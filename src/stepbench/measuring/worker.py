@@ -6,12 +6,14 @@ descriptors of orders and replies, and the parent's process id. Whatever users' 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import re
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
@@ -60,12 +62,8 @@ def die_with_parent(parent: int) -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # It ended before the kernel knew.
         os._exit(1)
-    try:
-        # If memory runs out, this process is the one to go.
-        with open("/proc/self/oom_score_adj", "w") as score:
-            score.write(OUT_OF_MEMORY_SCORE)
-    except OSError:
-        pass
+    with contextlib.suppress(OSError):  # If memory runs out, this process is the one to go.
+        Path("/proc/self/oom_score_adj").write_text(OUT_OF_MEMORY_SCORE)
 
 
 def serve(orders: BinaryIO, replies: BinaryIO, worker: Worker) -> None:
@@ -94,7 +92,7 @@ def _answer(worker: Worker, order: Order) -> Reply:
         return Refused(str(error)) if isinstance(order, Describe) else _error(str(error))
     except MemoryError as error:
         return Failed(Failure(FailureKind.OUT_OF_MEMORY, f"Python ran out of memory: {error}."))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - users' code may raise anything, and it belongs to its case.
         import traceback
 
         traceback.print_exc()  # The log keeps the whole story; the user gets one sentence.
@@ -148,9 +146,7 @@ class Worker:
                 return Measured(self._ready().time_block(order.round, self._block_seconds))
             case Close():
                 assert self._dataset is not None, "set together with the warm case"
-                closing = self._ready().close(
-                    self._dataset, self._block_seconds, input_pipeline=order.input_pipeline
-                )
+                closing = self._ready().close(self._dataset, self._block_seconds, input_pipeline=order.input_pipeline)
                 return Closed(closing)
 
     def _ready(self) -> WarmCase:

@@ -36,7 +36,9 @@ def shown() -> Iterator[Report]:
         TimeRemainingColumn(),
     )
     # A bar that redraws itself by a thread would take processor time from what is being timed.
-    with Progress(*columns, console=console, transient=True, auto_refresh=False, disable=not console.is_terminal) as bar:
+    with Progress(
+        *columns, console=console, transient=True, auto_refresh=False, disable=not console.is_terminal
+    ) as bar:
         yield _Bar(bar)
 
 

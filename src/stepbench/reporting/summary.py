@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import statistics
 from collections.abc import Sequence
 from enum import StrEnum
@@ -77,7 +77,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
     schema: int = SCHEMA
     run_id: str
-    started: datetime.datetime
+    started: dt.datetime
     environment: Environment
     data: str
     finished: bool

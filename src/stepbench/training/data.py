@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stepbench.errors import StepbenchError
 from stepbench.training.cifar10 import find_batches, is_complete, load_cifar10
-from stepbench.training.workload import DataSource, Dataset
+from stepbench.training.workload import Dataset, DataSource
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 CIFAR10 = "cifar10"
 SYNTHETIC = "synthetic"

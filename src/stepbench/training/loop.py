@@ -84,7 +84,6 @@ class Trainer:
         self._metrics = workload.metric
         self._call = build_call(self.state, case)
         self._last_call: Step | None = None
-        self._evaluate: Callable[[tf.Tensor, tf.Tensor], None] | None = None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -141,11 +140,12 @@ class Trainer:
         # With the batch size left open, the short last batch is the same function.
         signature = [shape_of_any_batch(self._dataset.x_test), shape_of_any_batch(self._dataset.y_test)]
 
-        @tf.function(input_signature=signature, autograph=False)
         def forward(x: tf.Tensor, y: tf.Tensor) -> None:
             outputs = self.state.model(x, training=False)
             metrics.loss.update_state(self._loss(y, outputs), sample_weight=tf.shape(x)[0])
             metrics.accuracy.update_state(y, outputs)
 
-        step: Callable[[tf.Tensor, tf.Tensor], None] = forward
-        return step
+        compiled: Callable[[tf.Tensor, tf.Tensor], None] = tf.function(
+            forward, input_signature=signature, autograph=False
+        )
+        return compiled

@@ -10,11 +10,15 @@ every NumPy. Each block of examples has its own seed, so a limited set is the be
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
 
 from stepbench.training.workload import Dataset
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _TRAIN_EXAMPLES = 50_000
 _TEST_EXAMPLES = 10_000
@@ -121,7 +125,7 @@ def _windows(fields: NDArray[np.float32]) -> NDArray[np.float32]:
 def _fields(seed: int, count: int, cells: int) -> NDArray[np.float32]:
     """Smooth colour fields in [-1, 1]: random values on a grid of cells x cells, interpolated between."""
     words = _words((seed,), count * cells * cells * _CHANNELS)
-    grid = words.astype(np.float32).reshape(count, cells, cells, _CHANNELS) / 2**15 - 1
+    grid = words.astype(np.float32).reshape(count, cells, cells, _CHANNELS) * 2**-15 - 1
     along_rows = _stretched(grid)
     return _stretched(along_rows.swapaxes(1, 2)).swapaxes(1, 2)
 
@@ -132,10 +136,11 @@ def _stretched(grid: NDArray[np.float32]) -> NDArray[np.float32]:
     where = np.arange(_SIDE + _SHIFTS - 1, dtype=np.float32) * ((cells - 1) / (_SIDE + _SHIFTS - 2))
     left = np.minimum(where.astype(np.intp), cells - 2)
     weight = (where - left).astype(np.float32)[:, None, None]
-    return grid[:, left] * (1 - weight) + grid[:, left + 1] * weight
+    stretched: NDArray[np.float32] = grid[:, left] * (1 - weight) + grid[:, left + 1] * weight
+    return stretched
 
 
 def _words(seed: tuple[int, ...], count: int) -> NDArray[np.uint16]:
-    """Random 16-bit words; of NumPy's generators, only the raw words of the bit generators are promised never to change."""
+    """Random 16-bit words. NumPy promises that a bit generator's raw words never change, and only those."""
     raw = np.random.PCG64(seed).random_raw(-(-count // 4))
     return raw.astype("<u8", copy=False).view("<u2")[:count]

@@ -54,7 +54,6 @@ class Dataset:
                     f"The {part} set has {len(x)} inputs and {len(y)} targets: give as many of both, at least one."
                 )
 
-
     def limited(self, examples: int) -> Dataset:
         """The first ``examples`` of the training set, with the whole test set."""
         return Dataset(self.x_train[:examples], self.y_train[:examples], self.x_test, self.y_test)
@@ -169,7 +168,8 @@ def _import_file(path: Path) -> ModuleType:
         if getattr(module, "__file__", None) == str(path):
             return module
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None, "a .py file always has a loader"
+    assert spec, "a .py file always has a spec"
+    assert spec.loader, "and a loader"
     module = importlib.util.module_from_spec(spec)
     sys.modules.setdefault(path.stem, module)
     spec.loader.exec_module(module)

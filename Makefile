@@ -1,0 +1,53 @@
+# Everything here works on a fresh machine with python3 and make: the first target that needs it makes .venv.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup bench bench-quick test test-pure report lint lock clean
+
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
+
+setup: $(READY) ## Make .venv from the lock file
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "stepbench needs Python 3.11 or newer: set PYTHON to one, as in make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+bench: $(READY) ## Measure the default matrix; leaves results/<run-id>/ and results/latest
+	$(BIN)/python -m pytest bench/test_training_step.py --benchmark-columns=min,median,max,rounds --benchmark-sort=median $(ARGS)
+
+bench-quick: $(READY) ## The same with two replicates, in about a minute and a half
+	$(MAKE) bench ARGS="--stepbench-replicates=2 --stepbench-rounds=4 $(ARGS)"
+
+test: $(READY) ## Run all tests
+	$(BIN)/python -m pytest $(ARGS)
+
+test-pure: $(READY) ## Run the tests that need no TensorFlow, in seconds
+	$(BIN)/python -m pytest -m "not tensorflow" $(ARGS)
+
+report: $(READY) ## Show the latest run
+	$(BIN)/stepbench report
+
+lint: $(READY) ## Check style, types and the import contract
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+lock: ## Resolve pyproject.toml anew into requirements.lock
+	$(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/pip install --quiet uv
+	$(VENV)-lock/bin/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --upgrade \
+		--no-emit-index-url --no-annotate --no-header --output-file requirements.lock
+	rm -r $(VENV)-lock
+
+clean: ## Remove .venv and what tools left; runs in results/ stay
+	rm -rf $(VENV) $(VENV)-lock .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .benchmarks .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

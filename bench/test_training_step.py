@@ -1,0 +1,15 @@
+"""The default matrix: 3 executions × 3 precisions on every device present, batch 64."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from stepbench.reporting.summary import CaseSummary
+
+
+@pytest.mark.stepbench
+def test_training_step(measured_step: CaseSummary) -> None:
+    assert measured_step.throughput is not None
