@@ -12,13 +12,16 @@ import typer
 
 from stepbench import options
 from stepbench.errors import StepbenchError
-from stepbench.spec import DEFAULT_EXECUTIONS, Device, Precision
+from stepbench.spec import DEFAULT_EXECUTIONS, Device, Precision, Verification
 
 if TYPE_CHECKING:
+    from stepbench.commands import Request
+    from stepbench.reporting.summary import Summary
     from stepbench.store import Run
 
 EXIT_FINE = 0
 EXIT_FINDING = 1
+EXIT_INCONCLUSIVE = 3
 
 app = typer.Typer(
     name="stepbench",
@@ -39,10 +42,9 @@ class Format(StrEnum):
     CSV = "csv"
 
 
-WorkloadOption = Annotated[
-    str, typer.Option(help="A built-in name, package.module:attribute or path/to/file.py:attribute.")
+WorkloadsOption = Annotated[
+    str, typer.Option("--workload", help="Built-in name, package.module:attribute or path/to/file.py:attribute.")
 ]
-WorkloadsOption = Annotated[str, typer.Option("--workload", help="Comma list; see 'train --help'.")]
 ExecutionsOption = Annotated[
     str, typer.Option("--execution", help="Comma list of eager, graph, xla, keras or plugins'.")
 ]
@@ -50,22 +52,30 @@ PrecisionsOption = Annotated[
     str, typer.Option("--precision", help="Comma list of float32, mixed_bfloat16, mixed_float16.")
 ]
 DevicesOption = Annotated[str, typer.Option("--device", help="Comma list of cpu, gpu, or all that are present.")]
-BatchSizesOption = Annotated[str, typer.Option("--batch-size", help="Comma list.")]
+BatchSizesOption = Annotated[str, typer.Option("--batch-size", help="Comma list of examples a step.")]
 StepsPerCallOption = Annotated[str, typer.Option("--steps-per-call", help="Comma list; above 1 for compiled steps.")]
 DataOption = Annotated[str, typer.Option(help="auto, cifar10, synthetic, or a folder with CIFAR-10 as published.")]
 PluginOption = Annotated[
     list[str] | None, typer.Option("--plugin", help="A file or module that registers variants; repeatable.")
 ]
+TimeoutOption = Annotated[str, typer.Option(help="How long a case may take to start or to run one block.")]
+SeedsOption = Annotated[int, typer.Option("--seeds", help="Trainings to verify convergence with, at most.")]
+StepsOption = Annotated[int, typer.Option("--steps", help="Steps of each of these trainings.")]
+MarginOption = Annotated[str, typer.Option("--margin", help="Difference in final loss that does not matter.")]
 ResultsOption = Annotated[Path, typer.Option("--results", help="The folder that holds runs.")]
 FormatOption = Annotated[Format, typer.Option("--format", help="How the report is printed.")]
+
+DEFAULTS = Verification()
+ALL_EXECUTIONS = ",".join(DEFAULT_EXECUTIONS)
+ALL_PRECISIONS = ",".join(Precision)
 
 
 @app.command()
 def run(
     workload: WorkloadsOption = "cifar-cnn",
-    execution: ExecutionsOption = ",".join(DEFAULT_EXECUTIONS),
-    precision: PrecisionsOption = ",".join(Precision),
-    device: DevicesOption = "all",
+    execution: ExecutionsOption = ALL_EXECUTIONS,
+    precision: PrecisionsOption = ALL_PRECISIONS,
+    device: DevicesOption = options.ALL_DEVICES,
     batch_size: BatchSizesOption = "64",
     steps_per_call: StepsPerCallOption = "1",
     data: DataOption = "auto",
@@ -73,45 +83,83 @@ def run(
     replicates: Annotated[int, typer.Option(help="Fresh processes for each case.")] = 4,
     rounds: Annotated[int, typer.Option(help="Blocks of each case in one process.")] = 8,
     budget: Annotated[str | None, typer.Option(help="About how long to measure at most, such as 4m.")] = None,
-    timeout: Annotated[str, typer.Option(help="How long a case may take to start or to run one block.")] = "120s",
+    timeout: TimeoutOption = "120s",
     input_pipeline: Annotated[bool, typer.Option(help="Also time a tf.data pipeline.")] = True,
+    verify: Annotated[bool, typer.Option(help="Also verify that the variants converge alike.")] = True,
+    seeds: SeedsOption = DEFAULTS.seeds,
+    steps: StepsOption = DEFAULTS.steps,
+    margin: MarginOption = f"{DEFAULTS.margin:.0%}",
     seed: Annotated[int, typer.Option(help="Of initial weights and of the order of measuring.")] = 0,
     resume: Annotated[str | None, typer.Option(help="Continue this run: its id, a path, or 'latest'.")] = None,
     results: ResultsOption = Path("results"),
     output: FormatOption = Format.TEXT,
 ) -> None:
     """Measure cases in interleaved worker processes and print the table."""
-    from stepbench.commands import make_plan, measure_run, start_run
-    from stepbench.reporting.progress import shown
-    from stepbench.store import Store
-
-    store = Store(results)
-    budget_s = options.duration("--budget", budget) if budget else None
-    with shown() as report:
-        if resume:
-            measured = store.read(resume)
-        else:
-            request = options.measuring_request(
-                workload=workload,
-                execution=execution,
-                precision=precision,
-                device=device,
-                batch_size=batch_size,
-                steps_per_call=steps_per_call,
-                data=data,
-                plugin=plugin or (),
-                replicates=replicates,
-                rounds=rounds,
-                timeout=timeout,
-                input_pipeline=input_pipeline,
-                seed=seed,
-            )
-            store.check_writable()
-            report.say("looking at the workload and the devices")
-            measured = start_run(make_plan(request), store)
-        if not measured.finished:
-            measured = measure_run(measured, store, report.progress, budget_s)
+    verification = Verification(seeds, steps, options.share("--margin", margin)) if verify else None
+    request = options.measuring_request(
+        workload=workload,
+        execution=execution,
+        precision=precision,
+        device=device,
+        batch_size=batch_size,
+        steps_per_call=steps_per_call,
+        data=data,
+        plugin=plugin or (),
+        replicates=options.at_least_one("--replicates", replicates),
+        rounds=rounds,
+        timeout=timeout,
+        input_pipeline=input_pipeline,
+        seed=seed,
+        verification=verification,
+    )
+    budget_s = None if budget is None else options.duration("--budget", budget)
+    measured = _measured(request, results, resume, budget_s)
     _finish(measured, output)
+
+
+@app.command()
+def verify(
+    workload: WorkloadsOption = "cifar-cnn",
+    execution: ExecutionsOption = ALL_EXECUTIONS,
+    precision: PrecisionsOption = ALL_PRECISIONS,
+    device: DevicesOption = options.ALL_DEVICES,
+    batch_size: BatchSizesOption = "64",
+    steps_per_call: StepsPerCallOption = "1",
+    data: DataOption = "auto",
+    plugin: PluginOption = None,
+    seeds: SeedsOption = DEFAULTS.seeds,
+    steps: StepsOption = DEFAULTS.steps,
+    margin: MarginOption = f"{DEFAULTS.margin:.0%}",
+    self_test: Annotated[bool, typer.Option("--self-test", help="Plant bugs and see them caught.")] = False,
+    timeout: TimeoutOption = "120s",
+    seed: Annotated[int, typer.Option(help="Of the reference trajectory.")] = 0,
+    results: ResultsOption = Path("results"),
+    output: FormatOption = Format.TEXT,
+) -> None:
+    """Verify that variants converge like eager float32, without timing them."""
+    from stepbench.commands import with_planted_bugs
+
+    request = options.measuring_request(
+        workload=workload,
+        execution=execution,
+        precision=precision,
+        device=device,
+        batch_size=batch_size,
+        steps_per_call=steps_per_call,
+        data=data,
+        plugin=plugin or (),
+        replicates=0,
+        timeout=timeout,
+        seed=seed,
+        verification=Verification(seeds, steps, options.share("--margin", margin)),
+    )
+    if not self_test:
+        _finish(_measured(request, results), output)
+    from stepbench.reporting.self_test import print_self_test
+    from stepbench.reporting.summary import summarize
+
+    all_well = print_self_test(summarize(_measured(with_planted_bugs(request), results)))
+    raise typer.Exit(EXIT_FINE if all_well else EXIT_FINDING)
 
 
 @app.command()
@@ -128,7 +176,7 @@ def report(
 
 @app.command()
 def train(
-    workload: WorkloadOption = "cifar-cnn",
+    workload: WorkloadsOption = "cifar-cnn",
     execution: Annotated[str, typer.Option(help="eager, graph, xla, keras, or a plugin's.")] = "graph",
     precision: Annotated[str, typer.Option(help="float32, mixed_bfloat16 or mixed_float16.")] = "float32",
     device: Annotated[str, typer.Option(help="cpu or gpu.")] = "cpu",
@@ -150,15 +198,15 @@ def train(
     from stepbench.spec import Case, Variant
 
     request = TrainRequest(
-        locator=options.workload_locator(workload),
+        locator=options.workload_locator(options.one("--workload", options.names("--workload", workload))),
         case=Case(
             "unnamed",
-            Variant(execution, *options.choices("--precision", precision, Precision)[:1]),
-            options.choices("--device", device, Device)[0],
-            options.numbers("--batch-size", batch_size)[0],
-            options.numbers("--steps-per-call", steps_per_call)[0],
+            Variant(execution, options.one("--precision", options.choices("--precision", precision, Precision))),
+            options.one("--device", options.choices("--device", device, Device)),
+            options.one("--batch-size", options.numbers("--batch-size", batch_size)),
+            options.one("--steps-per-call", options.numbers("--steps-per-call", steps_per_call)),
         ),
-        epochs=options.numbers("--epochs", epochs)[0],
+        epochs=options.one("--epochs", options.numbers("--epochs", epochs)),
         seed=seed,
         shuffle=shuffle,
         data=data,
@@ -174,27 +222,65 @@ def train(
 
 def main() -> None:
     """Run the command line; an error is one sentence, and the exit code says what kind."""
+    # What an output cannot show, it shows escaped.
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # Only replaced outputs lack it.
     try:
         app()
     except StepbenchError as error:
-        # Not through rich: what the user named must come out as it is.
-        print(f"stepbench: {error}", file=sys.stderr)  # noqa: T201 - this is where errors are printed.
-        sys.exit(error.exit_code)
+        _fail(str(error), error.exit_code)
+    except OSError as error:
+        _fail(f"The output cannot be written ({error.strerror}): give it a place with room.", StepbenchError.exit_code)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    # Not through rich: what the user named must come out as it is, on one line.
+    print(f"stepbench: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201 - this is where errors are printed.
+    sys.exit(code)
+
+
+def _measured(request: Request, results: Path, resume: str | None = None, budget_s: float | None = None) -> Run:
+    """A new run, or an old one continued, measured to its end."""
+    from stepbench.commands import make_plan, measure_run, start_run
+    from stepbench.reporting.progress import shown
+    from stepbench.store import Store
+
+    store = Store(results)
+    with shown() as progress:
+        if resume is not None:
+            found = store.read(resume)
+            store = Store(store.locate(resume).parent)
+        else:
+            store.check_writable()
+            progress.say("looking at the workload and the devices")
+            found = start_run(make_plan(request), store)
+        return found if found.finished else measure_run(found, store, progress.progress, budget_s)
 
 
 def _finish(run: Run, output: Format) -> NoReturn:
-    """Print the report; failed cases are a finding, and a run without any number is useless."""
-    _print_report(run, output)
-    failed = sum(measurement.failure is not None for measurement in run.measurements)
-    if failed == len(run.measurements):
+    """Print the report and exit: failed or different cases are a finding, a run without any number is useless."""
+    from stepbench.analysis.equivalence import Verdict
+    from stepbench.reporting.summary import Status
+
+    cases = _print_report(run, output).cases
+    failed = sum(case.status is Status.FAILED for case in cases)
+    if failed == len(cases):
         raise StepbenchError("No case could be measured: the reasons are given with the table.")
-    raise typer.Exit(EXIT_FINDING if failed else EXIT_FINE)
+    verdicts = {case.equivalence.verdict for case in cases}
+    unverified = run.plan.verification is not None and Verdict.NOT_CHECKED in verdicts
+    if failed or Verdict.DIFFERENT in verdicts:
+        raise typer.Exit(EXIT_FINDING)
+    only_verified = not run.plan.replicates
+    raise typer.Exit(
+        EXIT_INCONCLUSIVE if only_verified and (unverified or Verdict.INCONCLUSIVE in verdicts) else EXIT_FINE
+    )
 
 
-def _print_report(run: Run, output: Format) -> None:
+def _print_report(run: Run, output: Format) -> Summary:
     from stepbench.reporting.summary import summarize
 
     summary = summarize(run)
+    if not run.finished:
+        typer.echo(f"This run is unfinished: continue it with 'stepbench run --resume {run.run_id}'.", err=True)
     match output:
         case Format.TEXT:
             from stepbench.reporting.terminal import print_summary
@@ -212,6 +298,7 @@ def _print_report(run: Run, output: Format) -> None:
             from stepbench.reporting.table import comma_separated
 
             typer.echo(comma_separated(summary), nl=False)
+    return summary
 
 
 if __name__ == "__main__":

@@ -6,14 +6,26 @@ import datetime as dt
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from stepbench.errors import InterruptedRunError, StepbenchError
-from stepbench.spec import BUILT_IN_EXECUTIONS, DEFAULT_EXECUTIONS, Case, Device, Plan, Precision, Selection
+from stepbench.spec import (
+    BUILT_IN_EXECUTIONS,
+    DEFAULT_EXECUTIONS,
+    GRAPH,
+    PLANTED,
+    Case,
+    Device,
+    Plan,
+    Precision,
+    Selection,
+    Variant,
+    Verification,
+)
 from stepbench.store import Journal, Run, Store
 
 if TYPE_CHECKING:
@@ -43,6 +55,12 @@ class Request:
     timeout_s: float = 120.0
     input_pipeline: bool = True
     seed: int = 0
+    verification: Verification | None = None
+
+
+def with_planted_bugs(request: Request) -> Request:
+    """The request for ``verify --self-test``: every planted bug on the request's workload, in all its precisions."""
+    return replace(request, executions=(GRAPH, *PLANTED), plugins=(*request.plugins, "stepbench.training.planted"))
 
 
 @dataclass(frozen=True)
@@ -76,8 +94,9 @@ def make_plan(request: Request) -> Planned:
             f"TensorFlow sees no {missing.pop()} here: use --device {present[0]}, "
             "or for a GPU install the extra 'stepbench[gpu]' and its driver."
         )
+    cases = _select(request, tuple(described.workloads), devices)
     plan = Plan(
-        cases=_select(request, tuple(described.workloads), devices),
+        cases=cases if request.replicates else _with_anchors(cases),
         workloads=described.workloads,
         # What "auto" found is what a resumed run must find too.
         data=described.data if data == "auto" else data,
@@ -87,6 +106,7 @@ def make_plan(request: Request) -> Planned:
         input_pipeline=request.input_pipeline,
         timeout_s=request.timeout_s,
         seed=request.seed,
+        verification=request.verification,
     )
     return Planned(plan, described.data)
 
@@ -112,12 +132,15 @@ def measure_run(
         StepbenchError: when the run's folder cannot be written.
     """
     from stepbench.measuring.schedule import measure, remaining_teams
+    from stepbench.measuring.verify import verify
 
     folder = store.folder(run.run_id)
     teams = remaining_teams(run.plan, run.measurements)
     try:
         with Journal(folder) as journal:
             measure(run.plan, teams, journal, folder / LOGS_FOLDER, report, budget_s)
+            if run.plan.verification:
+                verify(run.plan, store.read(run.run_id).measurements, journal, folder, report)
     except KeyboardInterrupt:
         raise InterruptedRunError(
             f"Interrupted; what was measured is kept: continue with 'stepbench run --resume {run.run_id}'."
@@ -208,6 +231,12 @@ def _select(request: Request, workloads: tuple[str, ...], devices: tuple[Device,
         workloads, request.executions, request.precisions, devices, request.batch_sizes, request.steps_per_call
     )
     return selection.cases()
+
+
+def _with_anchors(cases: tuple[Case, ...]) -> tuple[Case, ...]:
+    """The cases of a verification, with those that they are trained against."""
+    graph = Variant(GRAPH, Precision.FLOAT32)
+    return tuple(dict.fromkeys((*(msgspec.structs.replace(case.reference, variant=graph) for case in cases), *cases)))
 
 
 def _absolute_data(option: str) -> str:

@@ -12,6 +12,7 @@ import msgspec
 
 from stepbench.machine import Noise
 from stepbench.spec import Case
+from stepbench.verification import Agreement, Curve
 
 
 class FailureKind(StrEnum):
@@ -123,6 +124,11 @@ class Measurement(msgspec.Struct, frozen=True):
     case: Case
     replicates: tuple[Replicate, ...] = ()
     failure: Failure | None = None
+    agreement: Agreement | None = None
+    """Level 1 of its verification."""
+    curves: tuple[Curve, ...] = ()
+    """Level 2 of its verification, where it trained itself."""
+    verification_failure: Failure | None = None
 
 
 class ReplicateStarted(msgspec.Struct, frozen=True, tag="started"):
@@ -158,30 +164,70 @@ class CaseFailed(msgspec.Struct, frozen=True, tag="failed"):
     failure: Failure
 
 
-Event = ReplicateStarted | BlockMeasured | ReplicateEnded | CaseFailed
+class AgreementMeasured(msgspec.Struct, frozen=True, tag="agreement"):
+    """Level 1 of a case's verification is done."""
+
+    case: str
+    agreement: Agreement
+
+
+class CurveMeasured(msgspec.Struct, frozen=True, tag="curve"):
+    """One training of a case's verification is done."""
+
+    case: str
+    curve: Curve
+
+
+class VerificationFailed(msgspec.Struct, frozen=True, tag="verification_failed"):
+    """A case could not be verified; its timing stands."""
+
+    case: str
+    failure: Failure
+
+
+TimingEvent = ReplicateStarted | BlockMeasured | ReplicateEnded | CaseFailed
+VerifyingEvent = AgreementMeasured | CurveMeasured | VerificationFailed
+Event = TimingEvent | VerifyingEvent
 
 
 def assemble(cases: Sequence[Case], events: Iterable[Event]) -> tuple[Measurement, ...]:
-    """Fold ``events`` into one measurement for each of ``cases``, in their order."""
-    replicates: dict[tuple[str, int], Replicate] = {}
-    failures: dict[str, Failure] = {}
+    """Fold ``events`` into one measurement for each of ``cases``, in their order; other cases' events are left out.
+
+    Raises:
+        ValueError: for a block or an end of a replicate that never started.
+    """
+    measurements = {case.id: Measurement(case) for case in cases}
     for event in events:
-        key = (event.case, event.replicate)
-        match event:
-            case ReplicateStarted():
-                replicates[key] = Replicate(event.replicate, event.phases, event.evidence)
-            case BlockMeasured():
-                grown = (*replicates[key].blocks, event.block)
-                replicates[key] = msgspec.structs.replace(replicates[key], blocks=grown)
-            case ReplicateEnded():
-                replicates[key] = msgspec.structs.replace(replicates[key], closing=event.closing)
-            case CaseFailed():
-                failures.setdefault(event.case, event.failure)
-    return tuple(
-        Measurement(
-            case,
-            tuple(replicate for (case_id, _), replicate in replicates.items() if case_id == case.id),
-            failures.get(case.id),
-        )
-        for case in cases
-    )
+        if event.case in measurements:
+            measurements[event.case] = _grown(measurements[event.case], event)
+    return tuple(measurements[case.id] for case in cases)
+
+
+def _grown(measurement: Measurement, event: Event) -> Measurement:
+    replace = msgspec.structs.replace
+    match event:
+        case ReplicateStarted():
+            started = Replicate(event.replicate, event.phases, event.evidence)
+            return replace(measurement, replicates=(*measurement.replicates, started))
+        case BlockMeasured() | ReplicateEnded():
+            if event.replicate not in {replicate.number for replicate in measurement.replicates}:
+                raise ValueError(f"replicate {event.replicate} of {event.case} never started")
+            grown = (
+                _grown_replicate(replicate, event) if replicate.number == event.replicate else replicate
+                for replicate in measurement.replicates
+            )
+            return replace(measurement, replicates=tuple(grown))
+        case CaseFailed():
+            return replace(measurement, failure=measurement.failure or event.failure)
+        case AgreementMeasured():
+            return replace(measurement, agreement=event.agreement)
+        case CurveMeasured():
+            return replace(measurement, curves=(*measurement.curves, event.curve))
+        case VerificationFailed():
+            return replace(measurement, verification_failure=event.failure)
+
+
+def _grown_replicate(replicate: Replicate, event: BlockMeasured | ReplicateEnded) -> Replicate:
+    if isinstance(event, BlockMeasured):
+        return msgspec.structs.replace(replicate, blocks=(*replicate.blocks, event.block))
+    return msgspec.structs.replace(replicate, closing=event.closing)

@@ -75,6 +75,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             ours.select(chosen)
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Show the table that ``stepbench report`` shows."""
     import io
@@ -96,7 +97,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Leave pytest-benchmark's own JSON with the run, whatever else it was told to save."""
-    import json
+    from pytest_benchmark.utils import safe_dumps
 
     config = session.config
     benchmarks = getattr(getattr(config, "_benchmarksession", None), "benchmarks", [])
@@ -112,7 +113,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         commit_info=hook.pytest_benchmark_generate_commit_info(config=config),
     )
     for _, folder in runs:
-        (folder / BENCHMARK_FILE).write_text(json.dumps(content, indent=1))
+        (folder / BENCHMARK_FILE).write_text(safe_dumps(content, indent=1))  # type: ignore[no-untyped-call] # pytest-benchmark has no types.
 
 
 @pytest.fixture
@@ -157,6 +158,9 @@ class _Chosen:
     def __init__(self, planned: Planned, case: Case) -> None:
         self.planned = planned
         self.case = case
+
+    def __repr__(self) -> str:
+        return self.case.id  # pytest-benchmark writes it into its JSON.
 
 
 def _chosen(item: pytest.Item) -> _Chosen | None:

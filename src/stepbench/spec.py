@@ -21,6 +21,25 @@ DEFAULT_EXECUTIONS = (EAGER, GRAPH, XLA)
 BUILT_IN_EXECUTIONS = (*DEFAULT_EXECUTIONS, KERAS)
 """Every execution that needs no ``--plugin``."""
 
+INNOCENT = "planted-nothing"
+BUGS = {
+    "planted-learning-rate": "learning rate 2 % too high",
+    "planted-dropped-gradient": "the first layer's gradient dropped",
+    "planted-doubled-bias": "bias gradients doubled",
+    "planted-loss-scale": "the loss scale not divided out",
+    "planted-epsilon": "the optimizer's epsilon 1e-3 instead of 1e-7",
+    "planted-beta-2": "the optimizer's beta 2 0.99 instead of 0.999",
+    "planted-labels": "2 % of the labels taken from a neighbour",
+    "planted-bfloat16-weights": "master weights kept in bfloat16",
+    "planted-inference-mode": "the model called with training=False",
+    "planted-summed-loss": "the loss summed over the batch instead of averaged",
+    "planted-stale-gradient": "each gradient applied one step late",
+    "planted-clipping": "gradients clipped silently, to a norm of 0.1",
+    "planted-late": "from the hundredth step on, the learning rate doubled",
+}
+"""The bugs that ``verify --self-test`` plants (in ``training.planted``), by the executions that have them."""
+PLANTED = (INNOCENT, *BUGS)
+
 MAX_NAME_LENGTH = 1000
 
 
@@ -128,6 +147,29 @@ class Selection(msgspec.Struct, frozen=True):
         return tuple(cases)
 
 
+class Verification(msgspec.Struct, frozen=True):
+    """How convergence is verified."""
+
+    seeds: int = 8
+    """Paired trainings at most; fewer where the verdict is reached."""
+    steps: int = 300
+    """Steps of each training, and the length of the reference trajectory."""
+    margin: float = 0.02
+    """The difference in final training loss that does not matter, as a share of the reference's."""
+
+    def __post_init__(self) -> None:
+        if self.seeds < 0 or self.steps < 1 or not 0 < self.margin < 1:
+            raise StepbenchError(
+                "A verification takes 0 seeds or more, at least 1 step and a margin between 0% and 100%, "
+                f"not {self.seeds} seeds, {self.steps} steps and {self.margin:.0%}."
+            )
+
+    @property
+    def points(self) -> tuple[int, ...]:
+        """The steps of the reference trajectory from which every variant takes one: early ones and late ones."""
+        return tuple(point for point in (0, 1, 3, 10, 30, 100, 200, 300) if point <= self.steps)
+
+
 class Plan(msgspec.Struct, frozen=True):
     """Everything that decides what a run measures; stored with it, and enough to resume it."""
 
@@ -138,6 +180,7 @@ class Plan(msgspec.Struct, frozen=True):
     """The ``--data`` option."""
     plugins: tuple[str, ...] = ()
     replicates: int = 4
+    """Fresh processes for each case; with none, nothing is timed."""
     rounds: int = 8
     """Blocks of each case in one replicate."""
     block_seconds: float = 0.15
@@ -145,11 +188,15 @@ class Plan(msgspec.Struct, frozen=True):
     timeout_s: float = 120.0
     """The longest that one order to a worker (prepare, one block) may take."""
     seed: int = 0
+    verification: Verification | None = None
+    """None if convergence is not verified."""
 
     def __post_init__(self) -> None:
-        for name, value in (("replicates", self.replicates), ("rounds", self.rounds)):
-            if value < 1:
-                raise StepbenchError(f"The number of {name} must be at least 1, not {value}.")
+        # Without a verification, a plan without replicates would measure nothing.
+        fewest = 1 if self.verification is None else 0
+        for name, value, least in (("replicates", self.replicates, fewest), ("rounds", self.rounds, 1)):
+            if value < least:
+                raise StepbenchError(f"The number of {name} must be at least {least}, not {value}.")
         if not self.timeout_s > 0:
             raise StepbenchError(f"The timeout must be above 0 s, not {self.timeout_s} s.")
 

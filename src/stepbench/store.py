@@ -10,6 +10,7 @@ import contextlib
 import datetime as dt
 import os
 import secrets
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,7 +20,7 @@ import msgspec
 from stepbench.errors import StepbenchError
 from stepbench.machine import Environment
 from stepbench.measurement import Event, Measurement, assemble
-from stepbench.spec import Plan
+from stepbench.spec import Case, Plan
 
 SCHEMA = 1
 RUN_FILE = "run.json"
@@ -47,10 +48,18 @@ class Journal:
     """Takes the events of a run while it goes on."""
 
     def __init__(self, folder: Path) -> None:
-        """Continue the journal in ``folder``, or begin one."""
-        self._file = (folder / JOURNAL_FILE).open("ab")
-        # A line cut off by a kill would spoil the one that is appended to it.
-        self._file.truncate(_whole_lines_bytes(folder / JOURNAL_FILE))
+        """Continue the journal in ``folder``, or begin one.
+
+        Raises:
+            StepbenchError: when it cannot be written.
+        """
+        path = folder / JOURNAL_FILE
+        try:
+            self._file = path.open("ab")
+            # A line cut off by a kill would spoil the one that is appended to it.
+            self._file.truncate(_whole_lines_bytes(path))
+        except OSError as error:
+            raise _unwritable(path, error, "let its folder be written, or begin another run") from error
 
     def __enter__(self) -> Self:
         return self
@@ -62,8 +71,13 @@ class Journal:
             self._file.close()
 
     def append(self, event: Event) -> None:
-        """Take an event."""
-        self._file.write(msgspec.json.encode(event) + b"\n")
+        """Take an event.
+
+        Raises:
+            StepbenchError: when the disk is full, which shows here once the buffer is.
+        """
+        with self._writing():
+            self._file.write(msgspec.json.encode(event) + b"\n")
 
     def sync(self) -> None:
         """Return once all events are on disk.
@@ -71,9 +85,15 @@ class Journal:
         Raises:
             StepbenchError: when the disk is full.
         """
-        try:
+        with self._writing():
             self._file.flush()
             os.fsync(self._file.fileno())
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Turn a failure to write into a sentence."""
+        try:
+            yield
         except OSError as error:
             raise _unwritable(Path(self._file.name), error, "free some space and continue with --resume") from error
 
@@ -131,6 +151,8 @@ class Store:
                 (folder / JOURNAL_FILE).unlink(missing_ok=True)
         except OSError as error:
             raise _unwritable(folder, error, "choose a folder that can be written with --results") from error
+        except UnicodeEncodeError as error:
+            raise StepbenchError(f"The run cannot be stored ({error}): use names in UTF-8.") from error
 
     def read(self, name: str = LATEST) -> Run:
         """Read a run by its id or by the path of its folder, with what its journal holds.
@@ -138,17 +160,21 @@ class Store:
         Raises:
             StepbenchError: when there is no such run or it cannot be understood.
         """
-        folder = self._locate(name)
+        folder = self.locate(name)
         run = _decode_run(folder / RUN_FILE)
         if run.finished:
             return run
-        events = _read_events(folder / JOURNAL_FILE)
-        return msgspec.structs.replace(run, measurements=assemble(run.plan.cases, events))
+        return msgspec.structs.replace(run, measurements=_read_journal(folder / JOURNAL_FILE, run.plan.cases))
 
-    def _locate(self, name: str) -> Path:
+    def locate(self, name: str) -> Path:
+        """The folder of a run, named by its id or by the path of its folder.
+
+        Raises:
+            StepbenchError: when there is none.
+        """
         is_id = Path(name).name == name and name not in (".", "..")
-        folder = self.root / name if is_id and (self.root / name / RUN_FILE).exists() else Path(name)
-        if (folder / RUN_FILE).is_file():
+        folder = self.root / name if is_id and _is_file(self.root / name / RUN_FILE) else Path(name)
+        if _is_file(folder / RUN_FILE):
             return folder.resolve()
         if name == LATEST:
             raise StepbenchError(f"There is no run in {self.root}: make one with 'stepbench run'.")
@@ -191,14 +217,20 @@ class _SchemaOnly(msgspec.Struct):
     schema: int
 
 
-def _read_events(path: Path) -> list[Event]:
-    if not path.exists():
-        return []
-    decoder = msgspec.json.Decoder(Event)
-    whole = path.read_bytes()[: _whole_lines_bytes(path)]
+def _is_file(path: Path) -> bool:
+    """As ``Path.is_file``, which raises for names that no file system takes."""
     try:
-        return [decoder.decode(line) for line in whole.splitlines()]
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def _read_journal(path: Path, cases: Sequence[Case]) -> tuple[Measurement, ...]:
+    decoder = msgspec.json.Decoder(Event)
+    whole = path.read_bytes()[: _whole_lines_bytes(path)] if path.exists() else b""
+    try:
+        return assemble(cases, [decoder.decode(line) for line in whole.splitlines()])
+    except (msgspec.DecodeError, ValueError) as error:
         raise StepbenchError(f"{path} is damaged ({error}): measure again, or choose another run.") from error
 
 

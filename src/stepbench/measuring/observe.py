@@ -51,10 +51,8 @@ class XlaCompilations:
 
 def read_xla_compilations(log: Path) -> XlaCompilations:
     """Count compilations in the log of a worker, whose environment has TensorFlow write a line for each."""
-    try:
-        text = log.read_text(errors="replace")
-    except OSError:
-        text = ""
+    # A worker's output is a file; a terminal or a pipe, where a script uses this, would block.
+    text = log.read_text(errors="replace") if log.is_file() else ""
     microseconds = [int(found) for found in _COMPILED.findall(text)]
     return XlaCompilations(len(microseconds), sum(microseconds) / 1e6)
 

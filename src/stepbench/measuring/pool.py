@@ -25,6 +25,8 @@ from stepbench.spec import Case
 START_TIMEOUT_S = 180.0
 """The longest that importing TensorFlow may take, with every other worker doing the same."""
 POLL_S = 0.25
+EXIT_TIMEOUT_S = 5.0
+"""The longest that a worker may take to exit once its replies have ended."""
 KEPT_FREE = 0.1
 """Share of the machine's memory that workers must leave alone."""
 
@@ -70,6 +72,7 @@ class Worker:
         self._log = log
         self._watched = psutil.Process(self._process.pid)
         self._buffer = b""
+        self._ended = False
 
     def ask(self, order: Order, timeout_s: float) -> Reply:
         """Give an order and wait for its reply.
@@ -111,8 +114,11 @@ class Worker:
 
     def kill(self) -> None:
         """End the process and all that it started, at once. Safe to repeat."""
+        if self._ended:  # Its numbers may be another's by now: the process's and the pipes'.
+            return
         self._signal(signal.SIGKILL)
         self._process.wait()
+        self._ended = True
         for descriptor in (self._orders, self._replies):
             with contextlib.suppress(OSError):
                 os.close(descriptor)
@@ -148,7 +154,10 @@ class Worker:
             raise WorkerError(Failure(FailureKind.OUT_OF_MEMORY, message))
 
     def _death(self) -> Failure:
-        code = self._process.wait()
+        try:
+            code = self._process.wait(EXIT_TIMEOUT_S)
+        except subprocess.TimeoutExpired:  # Users' code closed the pipe, or hangs at exit.
+            return Failure(FailureKind.CRASH, "Its process closed its pipe, but did not exit.")
         if code == -signal.SIGKILL:
             return Failure(FailureKind.OUT_OF_MEMORY, "The kernel ended it, most likely for want of memory.")
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
@@ -171,9 +180,9 @@ class Pool:
         for case in tuple(self._workers):
             self.end(case)
 
-    def start(self, case: Case, replicate: int) -> None:
-        """Start the worker of a case; it imports TensorFlow beside the others."""
-        self._workers[case] = Worker(self._logs / f"{slug(case.id)}.{replicate}.log")
+    def start(self, case: Case, purpose: object) -> None:
+        """Start the worker of a case; it imports TensorFlow beside the others. Its log is named by its purpose."""
+        self._workers[case] = Worker(self._logs / f"{slug(case.id)}.{purpose}.log")
 
     def greet(self, case: Case) -> None:
         """Wait until the worker of a case has imported TensorFlow, then stop it.
@@ -232,10 +241,10 @@ def slug(text: str) -> str:
     """A file name for ``text``: readable, and distinct for distinct texts."""
     import hashlib
 
-    readable = re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip(".-")[:80]
-    if readable == text.replace("/", "-"):
+    readable = re.sub(r"[^A-Za-z0-9_.-]+", "-", text.replace("/", "--")).strip(".-")[:80]
+    if readable and readable.replace("--", "/") == text:
         return readable
-    return f"{readable}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    return f"{readable}~{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def _open_log(log: Path) -> IO[bytes]:

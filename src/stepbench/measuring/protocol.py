@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from stepbench.measurement import Block, Closing, Evidence, Failure, Phases
-from stepbench.spec import Case
+from stepbench.spec import Case, Device
+from stepbench.verification import Agreement, Curve
 
 WORKER_ENVIRONMENT = {
     # TensorFlow logs each XLA compilation with its duration under these two: evidence that there was one.
@@ -49,7 +50,37 @@ class Close(msgspec.Struct, frozen=True, tag="close"):
     input_pipeline: bool
 
 
-Order = Describe | Prepare | Measure | Close
+class MakeTrajectory(msgspec.Struct, frozen=True, tag="make_trajectory"):
+    """Write the reference trajectory of a group of cases to ``file``; answered by :class:`TrajectoryMade`."""
+
+    workload: str
+    data: str
+    device: Device
+    batch_size: int
+    seed: int
+    points: tuple[int, ...]
+    file: str
+
+
+class Agree(msgspec.Struct, frozen=True, tag="agree"):
+    """Build a case and take a step from each point of a trajectory; answered by :class:`Agreed`."""
+
+    case: Case
+    workload: str
+    plugins: tuple[str, ...]
+    data: str
+    seed: int
+    file: str
+
+
+class Train(msgspec.Struct, frozen=True, tag="train"):
+    """Train the case that agreed before for some steps; answered by :class:`Trained`."""
+
+    seed: int
+    steps: int
+
+
+Order = Describe | Prepare | Measure | Close | MakeTrajectory | Agree | Train
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
@@ -85,6 +116,25 @@ class Closed(msgspec.Struct, frozen=True, tag="closed"):
     closing: Closing
 
 
+class TrajectoryMade(msgspec.Struct, frozen=True, tag="trajectory_made"):
+    """The trajectory is in its file."""
+
+    reference: str
+    """The dtype of the reference step."""
+
+
+class Agreed(msgspec.Struct, frozen=True, tag="agreed"):
+    """Level 1 is done."""
+
+    agreement: Agreement
+
+
+class Trained(msgspec.Struct, frozen=True, tag="trained"):
+    """One training of level 2 is done."""
+
+    curve: Curve
+
+
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
     """The order could not be carried out; the worker exits."""
 
@@ -97,4 +147,4 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
     message: str
 
 
-Reply = Hello | Described | Prepared | Measured | Closed | Failed | Refused
+Reply = Hello | Described | Prepared | Measured | Closed | TrajectoryMade | Agreed | Trained | Failed | Refused

@@ -78,7 +78,8 @@ def remaining_teams(plan: Plan, measured: Sequence[Measurement]) -> tuple[Team, 
         attempts = {number for rounds in replicates for number in rounds if number % len(planned) == index}
         done = sum(len(set.intersection(*(rounds.get(number, set()) for rounds in replicates))) for number in attempts)
         if live and done < plan.rounds:
-            teams.append(Team(index + len(planned) * len(attempts), live, plan.rounds - done))
+            number = max(attempts, default=index - len(planned)) + len(planned)
+            teams.append(Team(number, live, plan.rounds - done))
     return tuple(teams)
 
 

@@ -21,12 +21,14 @@ import msgspec
 from stepbench.errors import StepbenchError
 from stepbench.measurement import Failure, FailureKind
 from stepbench.measuring.protocol import (
+    Agree,
     Close,
     Closed,
     Describe,
     Described,
     Failed,
     Hello,
+    MakeTrajectory,
     Measure,
     Measured,
     Order,
@@ -34,10 +36,13 @@ from stepbench.measuring.protocol import (
     Prepared,
     Refused,
     Reply,
+    Train,
 )
+from stepbench.spec import XLA
 
 if TYPE_CHECKING:
     from stepbench.measuring.timing import WarmCase
+    from stepbench.measuring.verifying import Verifier
     from stepbench.training.workload import Dataset
 
 PR_SET_PDEATHSIG = 1
@@ -91,7 +96,7 @@ def _answer(worker: Worker, order: Order) -> Reply:
         # Wrong use is found before anything is measured; later it is a matter of the one case.
         return Refused(str(error)) if isinstance(order, Describe) else _error(str(error))
     except MemoryError as error:
-        return Failed(Failure(FailureKind.OUT_OF_MEMORY, f"Python ran out of memory: {error}."))
+        return Failed(Failure(FailureKind.OUT_OF_MEMORY, str(error) or "Python ran out of memory."))
     except Exception as error:  # noqa: BLE001 - users' code may raise anything, and it belongs to its case.
         import traceback
 
@@ -128,6 +133,7 @@ class Worker:
         self._block_seconds = 0.0
         self._dataset: Dataset | None = None
         self._warm: WarmCase | None = None
+        self._verifier: Verifier | None = None
         self.claims_xla = False
 
     def carry_out(self, order: Order) -> Reply:
@@ -145,9 +151,26 @@ class Worker:
             case Measure():
                 return Measured(self._ready().time_block(order.round, self._block_seconds))
             case Close():
-                assert self._dataset is not None, "set together with the warm case"
-                closing = self._ready().close(self._dataset, self._block_seconds, input_pipeline=order.input_pipeline)
-                return Closed(closing)
+                return self._close(order)
+            case MakeTrajectory() | Agree() | Train():
+                return self._verify(order)
+
+    def _verify(self, order: MakeTrajectory | Agree | Train) -> Reply:
+        from stepbench.measuring.verifying import Verifier, trajectory_made
+
+        if isinstance(order, MakeTrajectory):
+            return trajectory_made(order)
+        if isinstance(order, Agree):
+            self.claims_xla = order.case.variant.execution == XLA
+            self._verifier = Verifier(order)
+            return self._verifier.agree(order)
+        assert self._verifier, "a case trains after it agreed"
+        return self._verifier.train(order)
+
+    def _close(self, order: Close) -> Closed:
+        assert self._dataset is not None, "set together with the warm case"
+        pipeline = order.input_pipeline
+        return Closed(self._ready().close(self._dataset, self._block_seconds, input_pipeline=pipeline))
 
     def _ready(self) -> WarmCase:
         assert self._warm is not None, "the pool prepares a case before it measures it"
@@ -155,7 +178,6 @@ class Worker:
 
     def _prepare(self, order: Prepare) -> Prepared:
         from stepbench.measuring.timing import WarmCase, ring_batches
-        from stepbench.spec import XLA
         from stepbench.training.data import resolve_source
         from stepbench.training.devices import use_device
         from stepbench.training.variants import execution_named

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from stepbench.analysis.equivalence import Verdict
 from stepbench.reporting import formats
 from stepbench.reporting.summary import CaseSummary, Status, Summary
 from stepbench.spec import EAGER, Precision
@@ -16,6 +17,8 @@ class Column:
 
     head: str
     write: Callable[[CaseSummary], str]
+    is_prose: bool = False
+    """Whether it holds sentences, which are wrapped, and not figures."""
 
 
 def _break_even_text(case: CaseSummary) -> str:
@@ -39,9 +42,23 @@ SPEEDUP = Column("speed-up", lambda case: formats.estimate(case.speedup, unit="�
 FIRST_CALL = Column("first call", lambda case: formats.seconds(case.first_call_s))
 BREAK_EVEN = Column("pays back after", _break_even_text)
 PEAK_MEMORY = Column("peak memory", lambda case: formats.size(case.peak_memory_bytes))
+CONVERGENCE = Column("converges", lambda case: case.equivalence.verdict.replace("_", " "))
+REASONS = Column("because", lambda case: "; ".join(case.equivalence.why), is_prose=True)
 INPUT_WAIT = Column("input wait", lambda case: formats.share(case.input_wait_share))
 
-FULL = (STEP_TIME, THROUGHPUT, SPEEDUP, FIRST_CALL, BREAK_EVEN, PEAK_MEMORY, INPUT_WAIT)
+FULL = (STEP_TIME, THROUGHPUT, SPEEDUP, CONVERGENCE, FIRST_CALL, BREAK_EVEN, PEAK_MEMORY, INPUT_WAIT)
+VERIFIED = (CONVERGENCE, REASONS)
+"""What there is to show where nothing was timed."""
+
+
+def fitting(cases: Sequence[CaseSummary], timed: tuple[Column, ...] = FULL) -> tuple[Column, ...]:
+    """``timed``, if any of the cases was."""
+    return timed if any(case.step_time_s or case.status is Status.FAILED for case in cases) else VERIFIED
+
+
+def counts(case: CaseSummary) -> bool:
+    """Whether the speed-up of a case counts: not if it converges differently."""
+    return case.equivalence.verdict is not Verdict.DIFFERENT
 
 
 def groups(cases: Sequence[CaseSummary]) -> list[tuple[str, list[CaseSummary]]]:
@@ -72,9 +89,17 @@ def notes(cases: Sequence[CaseSummary]) -> dict[str, list[str]]:
     """Each distinct warning or failure once, with the labels of the cases that it is about."""
     about: dict[str, list[str]] = {}
     for case in cases:
-        for text in (*case.warnings, *([_failure(case)] if case.status is Status.FAILED else [])):
-            about.setdefault(text, []).append(label(case, cases))
+        failure = [_failure(case)] if case.status is Status.FAILED else []
+        for text in (*failure, *_doubts(case), *case.warnings):
+            about.setdefault(formats.plain(text), []).append(label(case, cases))
     return about
+
+
+def _doubts(case: CaseSummary) -> list[str]:
+    verdict = case.equivalence.verdict
+    if verdict is Verdict.EQUIVALENT or not case.step_time_s:  # Or the reasons have a column of their own.
+        return []
+    return [f"converges {verdict.replace('_', ' ')}: {reason}" for reason in case.equivalence.why]
 
 
 def _failure(case: CaseSummary) -> str:
@@ -88,5 +113,6 @@ def heading(summary: Summary) -> str:
     cpu, host = summary.environment.cpu, summary.environment.software
     cores = f"{cpu.usable_cores:g} cores" if cpu.usable_cores else "unknown cores"
     tensorflow = host.packages.get("tensorflow", "?")
-    state = "" if summary.finished else ", unfinished: continue it with --resume"
-    return f"run {summary.run_id}{state} · {cpu.model}, {cores} · TensorFlow {tensorflow} · data {summary.data}"
+    model = cpu.model or "unknown CPU"
+    text = f"run {summary.run_id} · {model}, {cores} · TensorFlow {tensorflow} · data {summary.data}"
+    return formats.plain(text)

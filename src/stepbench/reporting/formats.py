@@ -9,6 +9,11 @@ _SECONDS = ((1.0, "s", 1.0), (1e-3, "ms", 1e3), (0.0, "µs", 1e6))
 _BYTES = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
 
+def plain(text: str) -> str:
+    """``text`` on one line and without control characters, which could steer the reader's terminal."""
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
+
+
 def number(value: float) -> str:
     """Three significant digits, all digits of larger whole parts, thousands set apart."""
     if abs(value) >= 100:  # noqa: PLR2004 - three digits.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from stepbench.reporting import columns
+from stepbench.reporting import columns, formats
+from stepbench.reporting.columns import Column
 from stepbench.reporting.summary import CaseSummary, Status, Summary
 
 
@@ -18,27 +19,32 @@ def escape(text: str) -> str:
     """``text`` such that markdown and HTML show it as it is, on one line."""
     for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
         text = text.replace(character, entity)
-    return re.sub(r"([\\`*_{}\[\]|#~])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_{}\[\]|#~])", r"\\\1", formats.plain(text))
 
 
 def _table(cases: list[CaseSummary]) -> str:
-    heads = ["case", *(column.head for column in columns.FULL)]
-    rows = [[columns.label(case, cases), *_cells(case)] for case in cases]
+    layout = columns.fitting(cases)
+    notes = [f"- {escape(text)} ({escape(', '.join(labels))})" for text, labels in columns.notes(cases).items()]
     lines = [
         f"**{escape(columns.title(cases))}**\n",
-        _row(heads),
-        _row([":--", *["--:"] * len(columns.FULL)], raw=True),
-        *(_row(row) for row in rows),
+        _row(["case", *(escape(column.head) for column in layout)]),
+        _row([":--", *(":--" if column.is_prose else "--:" for column in layout)]),
+        *(_row([escape(columns.label(case, cases)), *_cells(case, layout)]) for case in cases),
     ]
-    notes = [f"- {escape(text)} ({escape(', '.join(labels))})" for text, labels in columns.notes(cases).items()]
     return "\n".join([*lines, *([""] if notes else []), *notes])
 
 
-def _cells(case: CaseSummary) -> list[str]:
+def _cells(case: CaseSummary, layout: tuple[Column, ...]) -> list[str]:
     if case.status is Status.FAILED:
-        return [f"failed: {case.failure.kind}" if case.failure else "not measured", *[""] * (len(columns.FULL) - 1)]
-    return [column.write(case) for column in columns.FULL]
+        failure = f"failed: {case.failure.kind}" if case.failure else "not measured"
+        return [escape(failure), *[""] * (len(layout) - 1)]
+    return [_cell(column, case) for column in layout]
 
 
-def _row(cells: list[str], *, raw: bool = False) -> str:
-    return f"| {' | '.join(cell if raw else escape(cell) for cell in cells)} |"
+def _cell(column: Column, case: CaseSummary) -> str:
+    text = escape(column.write(case))
+    return f"~~{text}~~" if column is columns.SPEEDUP and not columns.counts(case) else text
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -9,11 +9,12 @@ from enum import StrEnum
 
 import msgspec
 
+from stepbench.analysis.equivalence import Equivalence, Verdict, judge_cases
 from stepbench.analysis.statistics import Estimate, speedup, step_time
 from stepbench.machine import Environment
 from stepbench.measurement import Failure, Measurement, Replicate
 from stepbench.reporting.warnings import warnings_of
-from stepbench.spec import Case
+from stepbench.spec import Case, Verification
 from stepbench.store import Run
 
 SCHEMA = 1
@@ -24,22 +25,6 @@ class Status(StrEnum):
 
     OK = "ok"
     FAILED = "failed"
-
-
-class Verdict(StrEnum):
-    """Whether a case converges like its reference."""
-
-    EQUIVALENT = "equivalent"
-    DIFFERENT = "different"
-    INCONCLUSIVE = "inconclusive"
-    NOT_CHECKED = "not_checked"
-
-
-class Equivalence(msgspec.Struct, frozen=True):
-    """A verdict with its reasons."""
-
-    verdict: Verdict = Verdict.NOT_CHECKED
-    why: tuple[str, ...] = ()
 
 
 class CaseSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,30 +65,33 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     started: dt.datetime
     environment: Environment
     data: str
-    finished: bool
     cases: tuple[CaseSummary, ...]
 
 
 def summarize(run: Run) -> Summary:
     """Derive all that reports show from the raw measurements of ``run``."""
     by_case = {measurement.case: measurement for measurement in run.measurements}
-    cases = [_summarize_case(run, measurement, by_case) for measurement in run.measurements]
+    verdicts = judge_cases(run.measurements, run.plan.verification or Verification())
+    cases = [_summarize_case(run, measurement, by_case, verdicts[measurement.case]) for measurement in run.measurements]
     cases.sort(key=lambda case: (case.workload, case.device, -case.throughput.value if case.throughput else 1))
-    cases.sort(key=lambda case: case.status is Status.FAILED)
+    # What converges differently is not the fastest of anything.
+    cases.sort(key=lambda case: (case.status is Status.FAILED, case.equivalence.verdict is Verdict.DIFFERENT))
     return Summary(
         run_id=run.run_id,
         started=run.started,
         environment=run.environment,
         data=run.data,
-        finished=run.finished is not None,
         cases=tuple(cases),
     )
 
 
-def _summarize_case(run: Run, measurement: Measurement, by_case: dict[Case, Measurement]) -> CaseSummary:
+def _summarize_case(
+    run: Run, measurement: Measurement, by_case: dict[Case, Measurement], equivalence: Equivalence
+) -> CaseSummary:
     case = measurement.case
     reference = by_case.get(case.reference)
     usable = not measurement.failure and any(replicate.blocks for replicate in measurement.replicates)
+    untimed = not run.plan.replicates  # Only verified.
     seconds = step_time(measurement) if usable else None
     has_reference = reference is not None and not reference.failure
     return CaseSummary(
@@ -114,7 +102,7 @@ def _summarize_case(run: Run, measurement: Measurement, by_case: dict[Case, Meas
         device=case.device,
         batch_size=case.batch_size,
         steps_per_call=case.steps_per_call,
-        status=Status.OK if usable else Status.FAILED,
+        status=Status.OK if usable or (untimed and not measurement.failure) else Status.FAILED,
         failure=measurement.failure,
         step_time_s=seconds,
         throughput=seconds.inverse(case.batch_size) if seconds else None,
@@ -125,7 +113,7 @@ def _summarize_case(run: Run, measurement: Measurement, by_case: dict[Case, Meas
         flops_per_step=None,
         flops_utilization=None,
         input_wait_share=_input_wait(measurement.replicates) if usable else None,
-        equivalence=Equivalence(),
+        equivalence=equivalence,
         trace=None,
         warnings=warnings_of(run, measurement, seconds),
     )

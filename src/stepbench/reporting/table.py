@@ -6,6 +6,7 @@ import csv
 import io
 
 from stepbench.analysis.statistics import Estimate
+from stepbench.reporting import formats
 from stepbench.reporting.summary import CaseSummary, Summary
 
 _ESTIMATES = ("step_time_s", "throughput", "speedup")
@@ -33,8 +34,8 @@ def _row(case: CaseSummary) -> list[object]:
         *(getattr(case, name) for name in _NUMBERS),
         case.equivalence.verdict.value,
         failure[0],
-        _safe(failure[1]),
-        _safe("; ".join(case.warnings)),
+        _safe(formats.plain(failure[1])),
+        _safe(formats.plain("; ".join(case.warnings))),
     ]
 
 

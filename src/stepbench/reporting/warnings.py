@@ -57,7 +57,7 @@ def _other_dtypes(measurement: Measurement) -> str | None:
 
 
 def _few_replicates(run: Run, measurement: Measurement) -> str | None:
-    done, planned = len(measurement.replicates), run.plan.replicates
+    done, planned = sum(bool(replicate.blocks) for replicate in measurement.replicates), run.plan.replicates
     if done == 1:
         return "one replicate gives no interval"
     return f"only {done} of {planned} replicates" if done < planned else None

@@ -5,10 +5,11 @@ NumPy's own format without pickles: nothing in it is executed on reading.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import re
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,9 @@ from stepbench.errors import StepbenchError
 from stepbench.training.loop import Epoch
 
 if TYPE_CHECKING:
+    import keras
+    from numpy.typing import NDArray
+
     from stepbench.training.step import TrainState
 
 _FILE = re.compile(r"epoch-(\d+)\.npz")
@@ -46,19 +50,20 @@ class Checkpoints:
         Raises:
             StepbenchError: when the folder cannot be written.
         """
-        header = msgspec.json.encode(Header(self._training, tuple(epochs)))
+        # Not as msgspec writes it: a training that diverged has losses that are no numbers.
+        header = json.dumps(msgspec.to_builtins(Header(self._training, tuple(epochs)))).encode()
         arrays = {f"v{index}": variable.numpy() for index, variable in enumerate(state.variables)}
         target = self._folder / f"epoch-{len(epochs):04}.npz"
         draft = target.with_suffix(".draft")
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
             with draft.open("wb") as file:
                 np.savez(file, allow_pickle=False, **{_HEADER: np.frombuffer(header, np.uint8)}, **arrays)
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(target)
         except OSError as error:
-            draft.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                draft.unlink()
             raise StepbenchError(
                 f"The checkpoint {target} cannot be written ({error.strerror}): choose another --checkpoint."
             ) from error
@@ -67,8 +72,9 @@ class Checkpoints:
         """Put ``state`` where the newest checkpoint left it; give its epochs, none if there is no checkpoint.
 
         Raises:
-            StepbenchError: when the checkpoint is damaged or of another training.
+            StepbenchError: when the checkpoint is damaged or of another training, or the folder cannot be written.
         """
+        self._check_folder()
         newest = max(
             (file for file in self._folder.glob("epoch-*.npz") if _FILE.fullmatch(file.name)),
             key=lambda file: int(file.stem.removeprefix("epoch-")),
@@ -78,14 +84,27 @@ class Checkpoints:
             return ()
         try:
             return self._restore_from(newest, state)
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, msgspec.DecodeError) as error:
+        except StepbenchError:
+            raise
+        except Exception as error:  # There is little that zipfile and NumPy do not raise on a damaged file.
             raise StepbenchError(
                 f"The checkpoint {newest} is damaged ({error}): delete it to continue from the one before."
             ) from error
 
+    def _check_folder(self) -> None:
+        """Before an epoch is trained that could then not be saved."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StepbenchError(
+                f"The folder {self._folder} cannot be made ({error.strerror}): choose another --checkpoint."
+            ) from error
+        if not os.access(self._folder, os.W_OK | os.X_OK):
+            raise StepbenchError(f"The folder {self._folder} cannot be written: choose another --checkpoint.")
+
     def _restore_from(self, file: Path, state: TrainState) -> tuple[Epoch, ...]:
         with np.load(file, allow_pickle=False) as stored:
-            header = msgspec.json.decode(stored[_HEADER].tobytes(), type=Header)
+            header = msgspec.convert(json.loads(stored[_HEADER].tobytes()), Header)
             differing = sorted(
                 name
                 for name in self._training.keys() | header.training.keys()
@@ -95,6 +114,14 @@ class Checkpoints:
                 raise StepbenchError(
                     f"{file} belongs to a training with another {', '.join(differing)}: choose another --checkpoint."
                 )
-            for index, variable in enumerate(state.variables):
-                variable.assign(stored[f"v{index}"])
-            return header.epochs
+            arrays = {name: stored[name] for name in stored.files if name != _HEADER}
+        variables = {f"v{index}": variable for index, variable in enumerate(state.variables)}
+        if _shapes(arrays) != _shapes(variables):
+            raise StepbenchError(f"{file} belongs to a training of another model: choose another --checkpoint.")
+        for name, variable in variables.items():
+            variable.assign(arrays[name])
+        return header.epochs
+
+
+def _shapes(arrays: Mapping[str, NDArray[np.generic] | keras.Variable]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(array.shape) for name, array in arrays.items()}

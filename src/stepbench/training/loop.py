@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ EVALUATION_BATCH = 500
 
 
 class Epoch(msgspec.Struct, frozen=True):
-    """The running figures at the end of an epoch."""
+    """The running figures at the end of an epoch; not a number where the step updates no metrics."""
 
     number: int
     """From 1 on."""
@@ -102,6 +103,8 @@ class Trainer:
         seconds = time.perf_counter() - started
         metrics = self.state.metrics
         examples = self.steps_per_epoch * self.case.batch_size
+        if not float(metrics.loss.count):  # A user's step need not update them, and what was not counted is not 0.
+            return Epoch(number, math.nan, math.nan, seconds, examples)
         return Epoch(number, float(metrics.loss.result()), float(metrics.accuracy.result()), seconds, examples)
 
     def evaluate(self) -> Evaluation:

@@ -12,6 +12,8 @@ from stepbench.errors import StepbenchError
 from stepbench.spec import Precision
 from stepbench.training.workload import Workload
 
+MAX_SEED = 2**32 - 1
+
 
 @dataclass(frozen=True)
 class Metrics:
@@ -51,8 +53,11 @@ def build_state(workload: Workload, precision: Precision, seed: int) -> TrainSta
     """Build the model and its optimizer under ``precision``, initialised from ``seed``.
 
     Raises:
-        StepbenchError: when ``workload.model`` gives no built ``keras.Model`` with float32 outputs.
+        StepbenchError: when ``workload.model`` gives no built ``keras.Model`` with float32 outputs, or the seed is
+            out of range.
     """
+    if not 0 <= seed <= MAX_SEED:
+        raise StepbenchError(f"The seed must be from 0 to {MAX_SEED}, not {seed}.")
     keras.utils.set_random_seed(seed)
     keras.config.set_dtype_policy(precision.value)
     model = workload.model()
@@ -74,7 +79,8 @@ def _check_model(model: object) -> None:
         raise StepbenchError(f"The workload's model() gave a {type(model).__name__}: it must give a keras.Model.")
     if not model.built:
         raise StepbenchError("The workload's model is not built: begin it with keras.Input or call build() on it.")
-    dtypes = {tensor.dtype for tensor in tf.nest.flatten(model.outputs or ())}
+    # A subclassed model does not know its outputs before it is called.
+    dtypes = {tensor.dtype for tensor in tf.nest.flatten(getattr(model, "outputs", None) or ())}
     if dtypes - {"float32"}:
         raise StepbenchError(
             f"The workload's model has outputs in {', '.join(sorted(dtypes))}: end it with a layer of dtype='float32'."

@@ -39,9 +39,10 @@ def variant(name: str, *, claims: str | None = None) -> Callable[[StepFactory], 
     """Register a step of one's own, selected as ``--execution name``.
 
     The decorated factory gets the built :class:`TrainState` (``.model``, ``.loss``, ``.optimizer``, ``.metrics``)
-    and returns ``step(x, y)``, which updates the weights and returns the scalar loss. The step is called as it is
-    returned: decorate it with ``tf.function`` inside the factory if it is to be compiled. With several steps per
-    call it is looped inside one ``tf.function``. Only the state's own variables are restored between blocks.
+    and returns ``step(x, y)``, which updates the weights and returns the scalar loss. It may update the metrics, which
+    ``stepbench train`` shows. The step is called as it is returned: decorate it with ``tf.function`` inside the
+    factory if it is to be compiled. With several steps per call it is looped inside one ``tf.function``. Only the
+    state's own variables are restored between blocks.
 
     Args:
         name: a new name.
@@ -138,6 +139,8 @@ def _keras_step(state: TrainState) -> Step:
     It returns Keras' loss, which is the running mean since its metrics were last reset.
     """
     state.model.compile(optimizer=state.optimizer, loss=state.loss, metrics=[state.metrics.accuracy])
+    # A loss metric of its own would be neither shown, nor reset, nor restored with the state.
+    state.model._loss_tracker = state.metrics.loss  # noqa: SLF001 - Keras lets no one choose it.
     state.model.make_train_function()
 
     def step(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:

@@ -1,0 +1,78 @@
+"""What the engine adds to a step's time: its timed block against a bare loop, in one process, in turn.
+
+Run: python bench/overhead.py
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from stepbench.analysis.statistics import mean_interval
+from stepbench.measuring.timing import WarmCase
+from stepbench.spec import Case, Device, Precision, Variant
+from stepbench.training.data import resolve_source
+from stepbench.training.devices import use_device
+from stepbench.training.workload import load_workload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import tensorflow as tf
+
+BATCH_SIZE = 64
+BLOCK_SECONDS = 0.15
+ROUNDS = 60
+GROUPS = 10
+
+
+def bare_loop(
+    step: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], batches: list[tuple[tf.Tensor, tf.Tensor]], steps: int
+) -> float:
+    """Seconds a step, timed as one would by hand."""
+    started = time.perf_counter()
+    for index in range(steps):
+        loss = step(*batches[index % len(batches)])
+    loss.numpy()  # Wait for the last step.
+    return (time.perf_counter() - started) / steps
+
+
+def compare(precision: Precision) -> tuple[float, list[float]]:
+    """The bare loop's median seconds a step, and the log... ratios engine / bare of each round."""
+    case = Case("cifar-cnn", Variant("graph", precision), Device.CPU, BATCH_SIZE)
+    workload = load_workload("cifar-cnn")
+    warm = WarmCase(case, workload, workload.data(resolve_source("synthetic", limit=1024)), seed=0)
+    steps = max(1, round(BLOCK_SECONDS / warm.call_s))
+    ratios, bare = [], []
+    for _ in range(ROUNDS):
+        times = {}
+        for name in random.sample(["engine", "bare"], 2):
+            if name == "engine":
+                block = warm.time_block(0, BLOCK_SECONDS)
+                times[name] = block.seconds / block.steps
+            else:
+                warm.restore()
+                times[name] = bare_loop(warm.call, warm.ring, steps)
+        ratios.append(times["engine"] / times["bare"])
+        bare.append(times["bare"])
+    return statistics.median(bare), ratios
+
+
+def main() -> None:
+    use_device(Device.CPU)
+    for precision in (Precision.FLOAT32, Precision.MIXED_BFLOAT16):
+        bare, ratios = compare(precision)
+        # Medians of groups of rounds are nearly normal, single ratios are not: a neighbour's burst makes a long tail.
+        medians = [statistics.median(ratios[start::GROUPS]) for start in range(GROUPS)]
+        mean, low, high = mean_interval(medians)
+        sys.stdout.write(
+            f"graph/{precision}: bare loop {1e3 * bare:.2f} ms a step, "
+            f"engine {100 * (mean - 1):+.2f} % [{100 * (low or 0) - 100:+.2f}, {100 * (high or 0) - 100:+.2f}]\n"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""Level 1: does one step of a variant do what the reference step does, up to honest rounding?"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+
+from stepbench.analysis.statistics import mean_interval
+from stepbench.verification import Agreement, Point, TensorError
+
+MEDIAN_LIMIT = 10.0
+"""Yardsticks that the median error over the points may have. Honest variants of the built-in workload reach 4."""
+POINT_LIMIT = 100.0
+"""Yardsticks that the error at any one point may have: rounding to zero and first Adam steps amplify."""
+LEAN_LIMIT = 2.0
+"""Yardsticks that a tensor may be too long or too short on average: rounding may lean, though not far."""
+LEAN_CONFIDENCE = 0.9999
+"""Of the interval that must exclude that limit; many tensors are looked at."""
+MOST_COMPLAINTS = 3
+
+_PARTS = {
+    "gradients": "gradient of {}",
+    "updates": "update of {}",
+    "slots": "optimizer variable {}",
+    "statistics": "{}",
+}
+
+
+def complaints(agreement: Agreement) -> tuple[str, ...]:
+    """What is wrong with a step, the worst first; nothing for an innocent one."""
+    found = [_judge("loss", [point.loss for point in agreement.points], agreement.points)]
+    for part, title in _PARTS.items():
+        by_tensor = zip(*(getattr(point, part) for point in agreement.points), strict=True)
+        found += [_judge(title.format(tensors[0].name), tensors, agreement.points) for tensors in by_tensor]
+    worst = sorted((complaint for complaint in found if complaint), reverse=True)
+    more = len(worst) - MOST_COMPLAINTS
+    sentences = [sentence for _, sentence in worst[:MOST_COMPLAINTS]]
+    return (*sentences, *([f"and {more} more tensors"] if more > 0 else []))
+
+
+def agrees(agreement: Agreement | None) -> bool:
+    """Whether the whole step was compared and found to differ by no more than rounding."""
+    if agreement is None or agreement.not_comparable or not agreement.gradients_seen:
+        return False
+    return not complaints(agreement)
+
+
+def bit_identical(a: Agreement, b: Agreement) -> bool:
+    """Whether two variants ended each step with the same weights to the last bit."""
+    return [point.digest for point in a.points] == [point.digest for point in b.points]
+
+
+def _judge(title: str, tensors: Sequence[TensorError], points: Sequence[Point]) -> tuple[float, str] | None:
+    """How bad it is, in yardsticks, and a sentence; None when it is fine."""
+    for tensor, point in zip(tensors, points, strict=True):
+        if tensor.error is None:
+            return math.inf, f"{title} is NaN or infinite in the step after step {point.step}"
+    ratios = [_ratio(tensor) for tensor in tensors]
+    badness = max(statistics.median(ratios) / MEDIAN_LIMIT, max(ratios) / POINT_LIMIT, _lean(tensors) / LEAN_LIMIT)
+    if badness <= 1:
+        return None
+    return badness, f"{title} {_describe(tensors, ratios)}"
+
+
+def _ratio(tensor: TensorError) -> float:
+    assert tensor.error is not None, "finite ones are judged"
+    return tensor.error / tensor.yardstick if tensor.yardstick else math.inf * (tensor.error > 0)
+
+
+def _lean(tensors: Sequence[TensorError]) -> float:
+    """By how many yardsticks the tensor is proved to be too long or too short on average."""
+    lengths = _finite(tensor.log_norm_ratio for tensor in tensors)
+    if len(lengths) < len(tensors):
+        return 0.0
+    _, low, high = mean_interval(lengths, LEAN_CONFIDENCE)
+    yardstick = statistics.median(tensor.yardstick for tensor in tensors)
+    if low is None or high is None or not yardstick or math.isinf(yardstick):
+        return 0.0
+    return max(low, -high, 0.0) / yardstick
+
+
+def _describe(tensors: Sequence[TensorError], ratios: Sequence[float]) -> str:
+    errors = _finite(tensor.error for tensor in tensors)
+    lengths = _finite(tensor.log_norm_ratio for tensor in tensors)
+    over = sum(ratio > MEDIAN_LIMIT for ratio in ratios)
+    where = "at all points" if over == len(ratios) else f"at {over} of {len(ratios)} points"
+    if not over:
+        where = "on average"
+    length = statistics.median(lengths) if lengths else 0.0
+    # A wrong length explains an error of that size; a larger one is a matter of direction.
+    if abs(length) > statistics.median(errors) / 2:
+        return f"is {math.exp(length):#.4g}× as long as it should be {where}"
+    times = statistics.median(ratios)
+    return f"is off by {statistics.median(errors):.2g} of its length {where}, {times:.3g}× what rounding does"
+
+
+def _finite(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None and math.isfinite(value)]

@@ -1,0 +1,219 @@
+"""Level 2: does free-running training end where the reference's ends? And the verdict from both levels.
+
+Two one-sided tests (TOST; Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 15, 1987) on differences that
+are paired by seed: ``equivalent`` when the confidence interval of the mean difference lies within the margin,
+``different`` when it lies wholly outside. Looking several times as seeds come in, each look gets an equal share of
+the error (Bonferroni), so that the whole sequence keeps it.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+
+import msgspec
+
+from stepbench.analysis.agreement import agrees, bit_identical, complaints
+from stepbench.analysis.statistics import mean_interval, t_quantile
+from stepbench.measurement import Measurement
+from stepbench.spec import DEFAULT_EXECUTIONS, EAGER, GRAPH, Case, Precision, Verification
+from stepbench.verification import Curve
+
+ERROR = 0.05
+"""The chance, over all looks, to call variants equivalent that differ by the margin, or different that do not."""
+FIRST_LOOK = 4
+LOOK_EVERY = 2
+FINAL_SHARE = 1 / 3
+"""The share of a training's steps over which its final loss is averaged."""
+ACCURACY_MARGIN = 0.02
+
+
+class Verdict(StrEnum):
+    """Whether a case converges like its reference."""
+
+    EQUIVALENT = "equivalent"
+    DIFFERENT = "different"
+    INCONCLUSIVE = "inconclusive"
+    NOT_CHECKED = "not_checked"
+
+
+class Equivalence(msgspec.Struct, frozen=True):
+    """A verdict with its reasons."""
+
+    verdict: Verdict = Verdict.NOT_CHECKED
+    why: tuple[str, ...] = ()
+
+
+def judge_cases(measurements: Sequence[Measurement], settings: Verification) -> dict[Case, Equivalence]:
+    """The verdict of every case."""
+    by_case = {measurement.case: measurement for measurement in measurements}
+    return {case: _judge_case(by_case[case], by_case, settings) for case in by_case}
+
+
+def anchor_of(case: Case, by_case: Mapping[Case, Measurement]) -> Measurement | None:
+    """The measurement whose trainings stand for the reference's: graph/float32, or else a float32 twin of it.
+
+    Eager steps are several times slower; level 1 shows that the anchor's step is the reference's up to rounding.
+    """
+    candidates = [
+        measurement
+        for measurement in by_case.values()
+        if measurement.case.group == case.group
+        and measurement.case.variant.precision is Precision.FLOAT32
+        and measurement.case.variant.execution in DEFAULT_EXECUTIONS
+        and agrees(measurement.agreement)
+    ]
+    return min(candidates, key=lambda found: (found.case.variant.execution != GRAPH, _step_s(found)), default=None)
+
+
+def trains_for(measurement: Measurement, by_case: Mapping[Case, Measurement]) -> Measurement | None:
+    """The measurement that trains on behalf of this one: itself, or the fastest that differs by rounding only.
+
+    Built-in executions are one step wrapped in different ways, so where level 1 finds that two of the same precision
+    both agree, they are inherited from each other; another's step is only where its results are bit-identical. None
+    when level 1 failed already.
+    """
+    if measurement.agreement is None or complaints(measurement.agreement):
+        return None
+    twins = [other for other in by_case.values() if _is_twin(measurement, other)]
+    if measurement.case.variant.precision is Precision.FLOAT32 and any(
+        other.case.variant.execution == GRAPH for other in twins
+    ):
+        twins = [other for other in twins if other.case.variant.execution == GRAPH]
+    return min(twins, key=_step_s, default=measurement)
+
+
+def _is_twin(measurement: Measurement, other: Measurement) -> bool:
+    mine, theirs = measurement.case, other.case
+    if mine.group != theirs.group or mine.variant.precision != theirs.variant.precision or theirs.steps_per_call > 1:
+        return False
+    if theirs.variant.execution not in DEFAULT_EXECUTIONS or not agrees(other.agreement):
+        return False
+    assert measurement.agreement, "asked only of cases with level 1"
+    assert other.agreement, "agrees() has seen it"
+    built_in = mine.variant.execution in DEFAULT_EXECUTIONS
+    return (built_in and agrees(measurement.agreement)) or bit_identical(measurement.agreement, other.agreement)
+
+
+def _step_s(measurement: Measurement) -> float:
+    return measurement.agreement.step_s if measurement.agreement else math.inf
+
+
+def _judge_case(measurement: Measurement, by_case: Mapping[Case, Measurement], settings: Verification) -> Equivalence:
+    if measurement.agreement is None:
+        failure = measurement.verification_failure
+        return Equivalence(why=(f"{failure.kind}: {failure.message}",) if failure else ())
+    if wrong := complaints(measurement.agreement):
+        return Equivalence(Verdict.DIFFERENT, wrong)
+    variant = measurement.case.variant
+    if (variant.execution, variant.precision) == (EAGER, Precision.FLOAT32):
+        return Equivalence(Verdict.EQUIVALENT, ("it is the reference",))
+    anchor, trained = anchor_of(measurement.case, by_case), trains_for(measurement, by_case)
+    if anchor is None:
+        return Equivalence(why=("no float32 variant to train against: add graph/float32",))
+    assert trained, "level 1 found nothing"
+    notes = _notes(measurement, trained)
+    if trained.case == anchor.case:
+        return Equivalence(Verdict.EQUIVALENT, ("its step is the reference's up to rounding", *notes))
+    judged = judge_curves(trained.curves, anchor.curves, settings)
+    return Equivalence(judged.verdict, (*judged.why, *notes))
+
+
+def _notes(measurement: Measurement, trained: Measurement) -> tuple[str, ...]:
+    agreement = measurement.agreement
+    assert agreement, "asked only of cases with level 1"
+    notes = []
+    if agreement.not_comparable:
+        notes.append(f"not comparable at level 1: {agreement.not_comparable}")
+    elif not agreement.gradients_seen:
+        notes.append("gradients could not be seen at level 1")
+    if agreement.reference != "float64" and not agreement.not_comparable:
+        notes.append(f"level 1 is against {agreement.reference}: there is no comparable float64 build")
+    if trained.case != measurement.case:
+        assert trained.agreement, "twins have level 1"
+        how = "bit-identical to" if bit_identical(agreement, trained.agreement) else "equal up to rounding to"
+        notes.append(f"level 2 inherited from {trained.case.variant}: each step is {how} its")
+    return tuple(notes)
+
+
+def judge_curves(mine: Sequence[Curve], reference: Sequence[Curve], settings: Verification) -> Equivalence:
+    """The verdict of level 2 on all seeds that both have."""
+    for curve in mine:
+        if curve.losses and curve.losses[-1] is None:
+            return Equivalence(
+                Verdict.DIFFERENT,
+                (f"the loss is NaN or infinite from step {len(curve.losses)} on (seed {curve.seed})",),
+            )
+    others = {curve.seed: curve for curve in reference}
+    pairs = [(curve, others[curve.seed]) for curve in mine if curve.seed in others]
+    if len(pairs) < FIRST_LOOK:
+        return Equivalence(
+            Verdict.INCONCLUSIVE, (f"{len(pairs)} seeds are too few to judge: give at least {FIRST_LOOK}",)
+        )
+    loss_margin, accuracy_margin = margins([other for _, other in pairs], settings)
+    confidence = 1 - 2 * ERROR / _looks(settings.seeds)
+    judged = [
+        _judge_differences(
+            "final training loss", [final_loss(a) - final_loss(b) for a, b in pairs], loss_margin, confidence
+        ),
+        _judge_differences(
+            "test accuracy", [_accuracy(a) - _accuracy(b) for a, b in pairs], accuracy_margin, confidence
+        ),
+    ]
+    verdicts = {verdict for verdict, _ in judged}
+    for verdict in (Verdict.DIFFERENT, Verdict.INCONCLUSIVE, Verdict.EQUIVALENT):
+        if verdict in verdicts:
+            return Equivalence(verdict, tuple(why for found, why in judged if found is verdict))
+    raise AssertionError("one of the three verdicts was given")
+
+
+def margins(reference: Sequence[Curve], settings: Verification) -> tuple[float, float]:
+    """For the final loss and the test accuracy: as set, but no narrower than seeds spread in the reference itself."""
+    losses = [final_loss(curve) for curve in reference]
+    accuracies = [_accuracy(curve) for curve in reference]
+    loss = max(settings.margin * statistics.fmean(losses), statistics.stdev(losses))
+    return loss, max(ACCURACY_MARGIN, statistics.stdev(accuracies))
+
+
+def final_loss(curve: Curve) -> float:
+    """The mean loss over the last third of a training that stayed finite."""
+    losses = [loss for loss in curve.losses if loss is not None]
+    return statistics.fmean(losses[-math.ceil(len(losses) * FINAL_SHARE) :])
+
+
+def is_look(seeds_done: int, settings: Verification) -> bool:
+    """Whether the sequence looks after so many seeds."""
+    return seeds_done >= settings.seeds or (seeds_done >= FIRST_LOOK and (seeds_done - FIRST_LOOK) % LOOK_EVERY == 0)
+
+
+def _looks(seeds: int) -> int:
+    return 1 + max(0, math.ceil((seeds - FIRST_LOOK) / LOOK_EVERY))
+
+
+def _accuracy(curve: Curve) -> float:
+    assert curve.test_accuracy is not None, "a training that stayed finite was evaluated"
+    return curve.test_accuracy
+
+
+def _judge_differences(
+    what: str, differences: Sequence[float], margin: float, confidence: float
+) -> tuple[Verdict, str]:
+    mean, low, high = mean_interval(differences, confidence)
+    assert low is not None, "there are several seeds"
+    assert high is not None, "there are several seeds"
+    text = f"{what} {mean:+.3f} [{low:+.3f}, {high:+.3f}], margin {margin:.3f}, {len(differences)} seeds"
+    if -margin < low and high < margin:
+        return Verdict.EQUIVALENT, text
+    if low > margin or high < -margin:
+        return Verdict.DIFFERENT, text
+    return Verdict.INCONCLUSIVE, f"{text}: {_what_it_takes(differences, margin, confidence)}"
+
+
+def _what_it_takes(differences: Sequence[float], margin: float, confidence: float) -> str:
+    room = margin - abs(statistics.fmean(differences))
+    if room <= 0:
+        return "the difference itself is as large as the margin, so more seeds will hardly help"
+    reach = t_quantile((1 + confidence) / 2, len(differences) - 1) * statistics.stdev(differences)
+    return f"about {max(len(differences) + 1, math.ceil((reach / room) ** 2))} seeds would tell"

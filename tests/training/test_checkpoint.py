@@ -1,0 +1,300 @@
+from __future__ import annotations
+
+import io
+import math
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import stepbench
+from stepbench.spec import Case, Device, Precision, Variant
+from stepbench.training.checkpoint import Checkpoints
+from stepbench.training.data import resolve_source
+from stepbench.training.devices import use_device
+from stepbench.training.loop import Epoch, Order, Trainer
+from stepbench.training.step import TrainState, build_state
+from stepbench.training.workload import Workload, load_workload
+
+use_device(Device.CPU)  # While tests are collected: later TensorFlow may have started.
+
+TABULAR = load_workload(f"{Path(__file__).parents[2]}/examples/tabular.py:workload")
+TRAINING: dict[str, str | int | bool] = {"case": "a/graph/float32/cpu/b16", "seed": 0, "data": "synthetic"}
+EPOCH = Epoch(1, loss=1.5, accuracy=0.25, seconds=2.0, examples=64)
+
+
+def small_model(width: int = 3) -> keras.Model:
+    return keras.Sequential([keras.Input((2,)), keras.layers.Dense(width)])
+
+
+def state(seed: int = 0, model: Callable[[], keras.Model] = small_model) -> TrainState:
+    return build_state(Workload("small", model, TABULAR.data), Precision.FLOAT32, seed)
+
+
+def values(of: TrainState) -> list[NDArray[Any]]:
+    return [variable.numpy() for variable in of.variables]
+
+
+def same(ours: TrainState, theirs: TrainState) -> bool:
+    return all(np.array_equal(mine, its) for mine, its in zip(values(ours), values(theirs), strict=True))
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """A checkpoint of one epoch, of a state from seed 1."""
+    Checkpoints(tmp_path, TRAINING).save(state(seed=1), [EPOCH])
+    return tmp_path / "epoch-0001.npz"
+
+
+def refusal(folder: Path, training: dict[str, str | int | bool] = TRAINING) -> str:
+    with pytest.raises(stepbench.StepbenchError) as caught:
+        Checkpoints(folder, training).restore(state())
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("workload", ["tabular", "cifar-cnn"])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_continued_training_is_the_uninterrupted_one(workload: str, shuffle: bool, tmp_path: Path) -> None:  # noqa: FBT001 - pytest passes it by name.
+    """To the last bit: weights, batch statistics, the state of the dropout's random numbers, moments and figures."""
+    chosen = TABULAR if workload == "tabular" else load_workload("cifar-cnn")
+    dataset = chosen.data(resolve_source("synthetic", limit=80)).limited(80)
+
+    def trainer() -> Trainer:
+        case = Case(chosen.name, Variant("graph", Precision.FLOAT32), Device.CPU, 16)
+        return Trainer(case, chosen, dataset, Order(seed=3, shuffle=shuffle))
+
+    uninterrupted = trainer()
+    expected = [uninterrupted.run_epoch(number) for number in (1, 2, 3)]
+
+    checkpoints = Checkpoints(tmp_path, TRAINING)
+    interrupted = trainer()
+    checkpoints.save(interrupted.state, [interrupted.run_epoch(1)])
+    interrupted.run_epoch(2)  # What came after the checkpoint is lost.
+
+    continued = trainer()
+    epochs = [*checkpoints.restore(continued.state), continued.run_epoch(2), continued.run_epoch(3)]
+    figures = [(epoch.number, epoch.loss, epoch.accuracy, epoch.examples) for epoch in epochs]
+    assert figures == [(epoch.number, epoch.loss, epoch.accuracy, epoch.examples) for epoch in expected]
+    assert same(continued.state, uninterrupted.state)
+    assert continued.evaluate() == uninterrupted.evaluate()
+
+
+def test_loss_scale_is_part_of_a_checkpoint(tmp_path: Path) -> None:
+    first, second = (build_state(TABULAR, Precision.MIXED_FLOAT16, seed) for seed in (0, 1))
+    first.optimizer.dynamic_scale.assign(1024.0)
+    Checkpoints(tmp_path, TRAINING).save(first, [EPOCH])
+    Checkpoints(tmp_path, TRAINING).restore(second)
+    assert float(second.optimizer.dynamic_scale) == 1024
+    assert same(first, second)
+
+
+def test_newest_checkpoint_is_restored_with_all_epochs(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, TRAINING)
+    epochs = [Epoch(number, 1 / number, 0.1, 1.0, 64) for number in range(1, 12)]
+    states = [state(seed) for seed in (1, 2, 3)]
+    for done, each in zip((2, 10, 11), states, strict=True):
+        checkpoints.save(each, epochs[:done])
+    restored = state()
+    assert checkpoints.restore(restored) == tuple(epochs)
+    assert same(restored, states[-1])
+
+
+@pytest.mark.parametrize("folder", ["", "new/folders"])
+def test_without_a_checkpoint_nothing_is_restored(folder: str, tmp_path: Path) -> None:
+    fresh = state()
+    assert Checkpoints(tmp_path / folder, TRAINING).restore(fresh) == ()
+    assert same(fresh, state())
+    assert (tmp_path / folder).is_dir()
+
+
+def test_training_that_diverged_can_be_continued(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, TRAINING)
+    checkpoints.save(state(), [Epoch(1, math.nan, math.inf, 1.0, 64)])
+    (epoch,) = checkpoints.restore(state())
+    assert math.isnan(epoch.loss)
+    assert epoch.accuracy == math.inf
+
+
+def test_a_draft_that_was_left_over_is_ignored(saved: Path) -> None:
+    (saved.parent / "epoch-0002.draft").write_bytes(saved.read_bytes()[:100])
+    restored = state()
+    assert Checkpoints(saved.parent, TRAINING).restore(restored) == (EPOCH,)
+    assert same(restored, state(seed=1))
+
+
+def test_files_of_others_are_ignored(saved: Path) -> None:
+    for name in ("epoch-best.npz", "epoch-0002.npz.bak", "notes.txt"):
+        (saved.parent / name).write_text("mine")
+    assert Checkpoints(saved.parent, TRAINING).restore(state()) == (EPOCH,)
+
+
+def test_saving_leaves_no_draft(saved: Path) -> None:
+    assert os.listdir(saved.parent) == [saved.name]  # noqa: PTH208 - names are what is compared.
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda good: good[: len(good) // 2],
+        lambda good: good[:-1],
+        lambda good: good[:10],
+        lambda _: b"",
+        lambda _: b"not a checkpoint",
+        lambda good: good.replace(b"NUMPY", b"NUMPX"),
+        lambda good: b"".join((good[:200], b"\xff", good[201:])),
+        lambda good: good.replace(b"v3.npy", b"x3.npy"),
+    ],
+    ids=["half", "without its last byte", "its begin", "empty", "text", "wrong magic", "one byte", "renamed"],
+)
+def test_damaged_checkpoint_is_refused(damage: Callable[[bytes], bytes], saved: Path) -> None:
+    saved.write_bytes(damage(saved.read_bytes()))
+    message = refusal(saved.parent)
+    assert str(saved) in message
+    assert message.endswith(
+        ("): delete it to continue from the one before.", "of another model: choose another --checkpoint.")
+    )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_damage_shows_as_anything_but_a_refusal(seed: int, saved: Path) -> None:
+    good = saved.read_bytes()
+    random = np.random.default_rng(seed)
+    fresh = state()
+    for _ in range(100):
+        damaged = bytearray(good)
+        # Most of what can go wrong is in the directory at the archive's end.
+        at = int(random.integers(0 if random.random() < 0.5 else len(good) * 3 // 4, len(good)))
+        damaged[at] ^= 1 << int(random.integers(8))
+        saved.write_bytes(damaged)
+        try:
+            epochs = Checkpoints(saved.parent, TRAINING).restore(fresh)
+        except stepbench.StepbenchError:
+            continue
+        assert epochs == (EPOCH,), "harmless: the archive's dates, for example"
+
+
+class Malicious:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, made: Path) -> None:
+        self._made = made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self._made,)
+
+
+@pytest.mark.parametrize("where", ["header", "v0", "file"])
+def test_pickle_inside_a_checkpoint_is_not_executed(where: str, saved: Path, tmp_path: Path) -> None:
+    made = tmp_path / "executed"
+    pickled = np.array([Malicious(made)], dtype=object)
+    with np.load(saved) as stored:
+        arrays = dict(stored)
+    buffer = io.BytesIO()
+    if where == "file":
+        pickled.dump(buffer)
+    else:
+        np.savez(buffer, allow_pickle=True, **{**arrays, where: pickled})
+    saved.write_bytes(buffer.getvalue())
+    assert "is damaged" in refusal(saved.parent)
+    assert not made.exists()
+    # The trap does work where pickles are allowed.
+    content = np.load(saved, allow_pickle=True)
+    _ = content if where == "file" else content[where]
+    assert made.exists()
+
+
+def test_array_instead_of_an_archive_is_refused(saved: Path) -> None:
+    with saved.open("wb") as file:
+        np.save(file, np.zeros(3))
+    assert "is damaged" in refusal(saved.parent)
+
+
+def test_header_of_another_make_is_refused(saved: Path) -> None:
+    with np.load(saved) as stored:
+        arrays = {**stored, "header": np.frombuffer(b'{"training":{},"epochs":[{"number":"1"}]}', np.uint8)}
+    with saved.open("wb") as file:
+        np.savez(file, **arrays)
+    assert "is damaged" in refusal(saved.parent)
+
+
+def test_encrypted_archive_is_refused(saved: Path) -> None:
+    content = bytearray(saved.read_bytes())
+    with zipfile.ZipFile(saved) as archive:
+        directory = archive.start_dir
+    content[directory + 8] |= 1  # The flag for encryption, in the directory's first entry.
+    saved.write_bytes(content)
+    assert "is damaged" in refusal(saved.parent)
+
+
+@pytest.mark.parametrize(("name", "value"), [("seed", 1), ("data", "cifar10"), ("case", "a/xla/float32/cpu/b16")])
+def test_checkpoint_of_another_training_is_refused(name: str, value: str | int, saved: Path) -> None:
+    message = refusal(saved.parent, {**TRAINING, name: value})
+    assert message == f"{saved} belongs to a training with another {name}: choose another --checkpoint."
+
+
+def test_all_that_differs_is_named(saved: Path) -> None:
+    assert "with another data, limit, seed: choose" in refusal(
+        saved.parent, {**TRAINING, "seed": 1, "data": "", "limit": 1}
+    )
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda: small_model(4),
+        lambda: keras.Sequential([small_model(), keras.layers.Dense(3)]),
+        lambda: keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, use_bias=False)]),
+    ],
+    ids=["wider", "deeper", "smaller"],
+)
+def test_checkpoint_of_another_model_is_refused_and_changes_nothing(
+    other: Callable[[], keras.Model], saved: Path
+) -> None:
+    changed = state(model=other)
+    with pytest.raises(stepbench.StepbenchError, match="belongs to a training of another model: choose another"):
+        Checkpoints(saved.parent, TRAINING).restore(changed)
+    assert same(changed, state(model=other))
+
+
+@pytest.mark.parametrize("folder", ["file", "file/below", "x" * 300])
+def test_folder_that_cannot_be_made_is_refused_before_training(folder: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    message = refusal(tmp_path / folder)
+    assert message.startswith(f"The folder {tmp_path / folder} cannot be made (")
+    assert message.endswith("): choose another --checkpoint.")
+
+
+def test_folder_that_cannot_be_written_is_refused_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)  # The superuser, whom tests may run as, can write anywhere.
+    assert refusal(tmp_path) == f"The folder {tmp_path} cannot be written: choose another --checkpoint."
+
+
+def test_folder_that_vanished_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder in ("gone", "file"):
+        target = tmp_path / folder / "epoch-0001.npz"
+        with pytest.raises(stepbench.StepbenchError) as caught:
+            Checkpoints(tmp_path / folder, TRAINING).save(state(), [EPOCH])
+        assert str(caught.value).startswith(f"The checkpoint {target} cannot be written (")
+        assert str(caught.value).endswith("): choose another --checkpoint.")
+
+
+def test_disk_that_is_full_leaves_the_earlier_checkpoint(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(stepbench.StepbenchError, match="No space left on device"):
+        Checkpoints(saved.parent, TRAINING).save(state(), [EPOCH, EPOCH])
+    assert os.listdir(saved.parent) == [saved.name]  # noqa: PTH208 - names are what is compared.
+    assert Checkpoints(saved.parent, TRAINING).restore(state()) == (EPOCH,)
