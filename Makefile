@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench bench-quick test test-pure report lint lock clean
+.PHONY: help setup bench bench-quick test test-pure verify report lint lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -21,11 +21,14 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-bench: $(READY) ## Measure the default matrix; leaves results/<run-id>/ and results/latest
-	$(BIN)/python -m pytest bench/test_training_step.py --benchmark-columns=min,mean,median,max,rounds --benchmark-sort=mean $(ARGS)
+bench: $(READY) ## Measure and verify the default matrix; leaves results/<run-id>/ and results/latest
+	$(BIN)/python -m pytest bench --benchmark-columns=min,mean,median,max,rounds --benchmark-sort=mean $(ARGS)
 
-bench-quick: $(READY) ## The same with two replicates, in about a minute and a half
-	$(MAKE) bench ARGS="--stepbench-replicates=2 --stepbench-rounds=4 $(ARGS)"
+bench-quick: $(READY) ## A rougher look in about two minutes: two replicates, no verification
+	$(MAKE) bench ARGS="--stepbench-replicates=2 --stepbench-rounds=4 --stepbench-no-verify $(ARGS)"
+
+verify: $(READY) ## Verify that the variants converge alike
+	$(BIN)/stepbench verify $(ARGS)
 
 test: $(READY) ## Run all tests
 	$(BIN)/python -m pytest $(ARGS)

@@ -24,7 +24,7 @@ PUBLISHED = (
     (0.678, 76.44),
 )
 SEEDS = (0, 1, 2)
-STEPBENCH = Path(sys.executable).with_name("stepbench")
+STEPBENCH = str(Path(sys.executable).with_name("stepbench"))
 EPOCH = re.compile(r"Epoch \d+, Loss: ([\d.]+), Accuracy: ([\d.]+)%")
 TEST = re.compile(r"Test set .* Accuracy: ([\d.]+)%")
 

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 REPEATS = 20
-COMMANDS = (("--help",), ("report",), ("report", "--format", "json"))
+COMMANDS: tuple[tuple[str, ...], ...] = (("--help",), ("report",), ("report", "--format", "json"))
 STEPBENCH = Path(sys.executable).with_name("stepbench")
 
 

@@ -9,7 +9,12 @@ import pytest
 if TYPE_CHECKING:
     from stepbench.reporting.summary import CaseSummary
 
+pytestmark = pytest.mark.stepbench
 
-@pytest.mark.stepbench
+
 def test_training_step(measured_step: CaseSummary) -> None:
     assert measured_step.throughput is not None
+
+
+def test_convergence(verified_step: CaseSummary) -> None:
+    assert verified_step.equivalence.verdict == "equivalent"

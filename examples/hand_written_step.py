@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 Step = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 Update = Callable[[Sequence[tf.Tensor]], None]
 
-LEFT_OUT = ("amsgrad", "weight_decay", "clipnorm", "clipvalue", "global_clipnorm", "use_ema")
+LEFT_OUT = (
+    *("amsgrad", "weight_decay", "clipnorm", "clipvalue", "global_clipnorm"),
+    *("use_ema", "loss_scale_factor", "gradient_accumulation_steps"),
+)
 
 
 @stepbench.variant("raw-adam", claims="graph")

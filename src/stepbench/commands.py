@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from stepbench.measuring.schedule import Progress
     from stepbench.reporting.training import TrainingView
     from stepbench.training.checkpoint import Checkpoints
-    from stepbench.training.loop import Evaluation
+    from stepbench.training.evaluation import Evaluation
 
 LOGS_FOLDER = "logs"
 
@@ -189,7 +189,7 @@ def train_workload(request: TrainRequest, view: TrainingView) -> Evaluation:
     trainer = Trainer(case, workload, dataset, Order(request.seed, request.shuffle))
     view.begin(trainer.state.model, case.id, source.name, request.epochs)
     checkpoints = _checkpoints(request, case, source.name)
-    epochs = list(checkpoints.restore(trainer.state)[: request.epochs] if checkpoints else ())
+    epochs = list(checkpoints.restore(trainer.state, request.epochs) if checkpoints else ())
     view.restored(epochs)
     for number in range(len(epochs) + 1, request.epochs + 1):
         with view.epoch(number, trainer.steps_per_epoch) as on_steps:

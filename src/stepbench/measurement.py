@@ -199,11 +199,16 @@ def assemble(cases: Sequence[Case], events: Iterable[Event]) -> tuple[Measuremen
     measurements = {case.id: Measurement(case) for case in cases}
     for event in events:
         if event.case in measurements:
-            measurements[event.case] = _grown(measurements[event.case], event)
+            measurements[event.case] = grown(measurements[event.case], event)
     return tuple(measurements[case.id] for case in cases)
 
 
-def _grown(measurement: Measurement, event: Event) -> Measurement:
+def grown(measurement: Measurement, event: Event) -> Measurement:
+    """The measurement with what ``event`` adds.
+
+    Raises:
+        ValueError: for a block or an end of a replicate that never started.
+    """
     replace = msgspec.structs.replace
     match event:
         case ReplicateStarted():

@@ -2,11 +2,15 @@
 
 .. code-block:: python
 
-    @pytest.mark.stepbench(workload="my_model.py:workload", execution="eager,graph,xla", batch_size="32")
+    pytestmark = pytest.mark.stepbench(workload="my_model.py:workload", execution="eager,graph,xla", batch_size="32")
+
     def test_training_step(measured_step):
         assert measured_step.failure is None
 
-There is one test a case. The engine measures all selected cases interleaved, before the first of these tests ends;
+    def test_convergence(verified_step):
+        assert verified_step.equivalence.verdict == "equivalent"
+
+There is one test a case. The engine measures and verifies all selected cases, before the first of these tests ends;
 pytest-benchmark is given the block times, and stores and compares them as usual.
 """
 
@@ -24,7 +28,8 @@ if TYPE_CHECKING:
     from stepbench.spec import Case
     from stepbench.store import Run, Store
 
-FIXTURE = "measured_step"
+MEASURED = "measured_step"
+VERIFIED = "verified_step"
 MARKER = "stepbench"
 BENCHMARK_FILE = "benchmark.json"
 
@@ -36,6 +41,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--stepbench-data", metavar="DATA", help="As stepbench's --data, over the markers' own.")
     group.addoption("--stepbench-replicates", type=int, metavar="N", help="Fresh processes for each case.")
     group.addoption("--stepbench-rounds", type=int, metavar="N", help="Blocks of each case in one process.")
+    group.addoption("--stepbench-no-verify", action="store_true", help="Do not verify that variants converge alike.")
     group.addoption("--stepbench-budget", metavar="TIME", help="About how long to measure at most, such as 4m.")
 
 
@@ -43,20 +49,22 @@ def pytest_configure(config: pytest.Config) -> None:
     """Say what the marker means and begin a session that has measured nothing."""
     config.addinivalue_line(
         "markers",
-        f"{MARKER}(workload, execution, precision, device, batch_size, steps_per_call, data, plugin): "
-        f"the cases that {FIXTURE!r} stands for, one test each; every argument as the option of 'stepbench run'.",
+        f"{MARKER}(workload, execution, precision, device, batch_size, steps_per_call, data, plugin): the cases that "
+        f"{MEASURED!r} and {VERIFIED!r} stand for, one test each; every argument as the option of 'stepbench run'.",
     )
     config.stash[_SESSION] = _Session(config)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Make a test of each case."""
-    if FIXTURE not in metafunc.fixturenames:
+    fixtures = [name for name in (MEASURED, VERIFIED) if name in metafunc.fixturenames]
+    if not fixtures:
         return
     marker = metafunc.definition.get_closest_marker(MARKER)
     planned = metafunc.config.stash[_SESSION].plan(marker.kwargs if marker else {})
     chosen = [_Chosen(planned, case) for case in planned.plan.cases]
-    metafunc.parametrize(FIXTURE, chosen, indirect=True, ids=[choice.case.id for choice in chosen])
+    ids = [choice.case.id for choice in chosen]
+    metafunc.parametrize(fixtures, [[choice] * len(fixtures) for choice in chosen], indirect=True, ids=ids)
 
 
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
@@ -118,17 +126,39 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.fixture
 def measured_step(request: pytest.FixtureRequest, benchmark: Any) -> CaseSummary:
-    """The measured case of this test; a case that failed fails the test with its reason."""
-    chosen: _Chosen = request.param
-    ours = request.config.stash[_SESSION]
-    summary, seconds = ours.measured(chosen)
+    """The measured case of this test, whose times pytest-benchmark is given; a case that failed fails the test."""
+    summary, seconds = request.config.stash[_SESSION].measured(request.param)
+    if seconds:
+        clock = request.node.get_closest_marker("benchmark").kwargs["timer"]
+        clock.load(seconds)
+        benchmark.extra_info.update(case=summary.id, speedup=summary.speedup.value if summary.speedup else None)
+        benchmark.pedantic(clock.advance, rounds=len(seconds), iterations=1)
+    return summary
+
+
+@pytest.fixture
+def verified_step(request: pytest.FixtureRequest) -> CaseSummary:
+    """The verified case of this test; one that converges differently fails it, and one that is undecided is skipped."""
+    summary, _ = request.config.stash[_SESSION].measured(request.param)
+    return summary
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
+    """Let a failed case fail its test. In a fixture it would be an error of the test's setup."""
+    from stepbench.analysis.equivalence import Verdict
+
+    if _chosen(pyfuncitem) is None:
+        return
+    summary: CaseSummary = pyfuncitem.funcargs.get(MEASURED) or pyfuncitem.funcargs[VERIFIED]
     if summary.failure is not None:
         pytest.fail(f"{summary.failure.kind}: {summary.failure.message}", pytrace=False)
-    clock = request.node.get_closest_marker("benchmark").kwargs["timer"]
-    clock.load(seconds)
-    benchmark.extra_info.update(case=summary.id, speedup=summary.speedup.value if summary.speedup else None)
-    benchmark.pedantic(clock.advance, rounds=len(seconds), iterations=1)
-    return summary
+    verdict, reasons = summary.equivalence.verdict, "; ".join(summary.equivalence.why)
+    if VERIFIED not in pyfuncitem.funcargs or verdict is Verdict.EQUIVALENT:
+        return
+    if verdict is Verdict.DIFFERENT:
+        pytest.fail(f"converges differently: {reasons}", pytrace=False)
+    pytest.skip(f"{verdict.replace('_', ' ')}: {reasons or 'verification was not asked for'}")
 
 
 class ReplayClock:
@@ -164,8 +194,9 @@ class _Chosen:
 
 
 def _chosen(item: pytest.Item) -> _Chosen | None:
-    parameter = getattr(item, "callspec", None) and item.callspec.params.get(FIXTURE)  # type: ignore[attr-defined] # It is there for parametrized functions.
-    return parameter if isinstance(parameter, _Chosen) else None
+    parameters = getattr(item, "callspec", None)
+    values = parameters.params.values() if parameters else ()
+    return next((value for value in values if isinstance(value, _Chosen)), None)
 
 
 class _Session:
@@ -181,8 +212,10 @@ class _Session:
         from stepbench.commands import make_plan
         from stepbench.errors import StepbenchError
         from stepbench.options import measuring_request
+        from stepbench.spec import Verification
 
-        arguments = {**marked, **self._overrides()}
+        verification = None if self._config.getoption("--stepbench-no-verify") else Verification()
+        arguments = {**marked, **self._overrides(), "verification": verification}
         if isinstance(arguments.get("plugin"), str):
             arguments["plugin"] = (arguments["plugin"],)
         try:

@@ -35,7 +35,7 @@ BUGS = {
     "planted-summed-loss": "the loss summed over the batch instead of averaged",
     "planted-stale-gradient": "each gradient applied one step late",
     "planted-clipping": "gradients clipped silently, to a norm of 0.1",
-    "planted-late": "from the hundredth step on, the learning rate doubled",
+    "planted-late": "no update from the hundredth step on",
 }
 """The bugs that ``verify --self-test`` plants (in ``training.planted``), by the executions that have them."""
 PLANTED = (INNOCENT, *BUGS)

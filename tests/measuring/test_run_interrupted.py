@@ -61,7 +61,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     start = (
         *("--workload", f"{HERE / 'tiny.py'}:workload", "--execution", ",".join(EXECUTIONS)),
         *("--precision", "float32", "--device", "cpu", "--batch-size", "16", "--data", "synthetic"),
-        *("--replicates", str(REPLICATES), "--rounds", str(ROUNDS), "--no-input-pipeline"),
+        *("--replicates", str(REPLICATES), "--rounds", str(ROUNDS), "--no-input-pipeline", "--no-verify"),
     )
     # Where Ctrl-C is ignored, as in a shell's background jobs, children would ignore it too.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -198,7 +198,7 @@ def test_an_interruption_before_the_first_block_is_no_traceback(tmp_path: Path) 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with command(tmp_path, ("--workload", f"{HERE / 'tiny.py'}:workload", "--data", "synthetic")) as process:
-            assert soon(lambda: bool(workers_of(process.pid)), LONG_S)
+            assert soon(lambda: bool(workers_of(process.pid)) or process.poll() is not None, LONG_S)
             process.send_signal(signal.SIGINT)
             _, errors = process.communicate(timeout=LONG_S)
     finally:

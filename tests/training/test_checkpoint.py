@@ -54,7 +54,7 @@ def saved(tmp_path: Path) -> Path:
 
 def refusal(folder: Path, training: dict[str, str | int | bool] = TRAINING) -> str:
     with pytest.raises(stepbench.StepbenchError) as caught:
-        Checkpoints(folder, training).restore(state())
+        Checkpoints(folder, training).restore(state(), 99)
     message = str(caught.value)
     assert "\n" not in message
     return message
@@ -80,7 +80,7 @@ def test_continued_training_is_the_uninterrupted_one(workload: str, shuffle: boo
     interrupted.run_epoch(2)  # What came after the checkpoint is lost.
 
     continued = trainer()
-    epochs = [*checkpoints.restore(continued.state), continued.run_epoch(2), continued.run_epoch(3)]
+    epochs = [*checkpoints.restore(continued.state, 99), continued.run_epoch(2), continued.run_epoch(3)]
     figures = [(epoch.number, epoch.loss, epoch.accuracy, epoch.examples) for epoch in epochs]
     assert figures == [(epoch.number, epoch.loss, epoch.accuracy, epoch.examples) for epoch in expected]
     assert same(continued.state, uninterrupted.state)
@@ -91,7 +91,7 @@ def test_loss_scale_is_part_of_a_checkpoint(tmp_path: Path) -> None:
     first, second = (build_state(TABULAR, Precision.MIXED_FLOAT16, seed) for seed in (0, 1))
     first.optimizer.dynamic_scale.assign(1024.0)
     Checkpoints(tmp_path, TRAINING).save(first, [EPOCH])
-    Checkpoints(tmp_path, TRAINING).restore(second)
+    Checkpoints(tmp_path, TRAINING).restore(second, 99)
     assert float(second.optimizer.dynamic_scale) == 1024
     assert same(first, second)
 
@@ -103,14 +103,14 @@ def test_newest_checkpoint_is_restored_with_all_epochs(tmp_path: Path) -> None:
     for done, each in zip((2, 10, 11), states, strict=True):
         checkpoints.save(each, epochs[:done])
     restored = state()
-    assert checkpoints.restore(restored) == tuple(epochs)
+    assert checkpoints.restore(restored, 99) == tuple(epochs)
     assert same(restored, states[-1])
 
 
 @pytest.mark.parametrize("folder", ["", "new/folders"])
 def test_without_a_checkpoint_nothing_is_restored(folder: str, tmp_path: Path) -> None:
     fresh = state()
-    assert Checkpoints(tmp_path / folder, TRAINING).restore(fresh) == ()
+    assert Checkpoints(tmp_path / folder, TRAINING).restore(fresh, 99) == ()
     assert same(fresh, state())
     assert (tmp_path / folder).is_dir()
 
@@ -118,7 +118,7 @@ def test_without_a_checkpoint_nothing_is_restored(folder: str, tmp_path: Path) -
 def test_training_that_diverged_can_be_continued(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, TRAINING)
     checkpoints.save(state(), [Epoch(1, math.nan, math.inf, 1.0, 64)])
-    (epoch,) = checkpoints.restore(state())
+    (epoch,) = checkpoints.restore(state(), 99)
     assert math.isnan(epoch.loss)
     assert epoch.accuracy == math.inf
 
@@ -126,14 +126,14 @@ def test_training_that_diverged_can_be_continued(tmp_path: Path) -> None:
 def test_a_draft_that_was_left_over_is_ignored(saved: Path) -> None:
     (saved.parent / "epoch-0002.draft").write_bytes(saved.read_bytes()[:100])
     restored = state()
-    assert Checkpoints(saved.parent, TRAINING).restore(restored) == (EPOCH,)
+    assert Checkpoints(saved.parent, TRAINING).restore(restored, 99) == (EPOCH,)
     assert same(restored, state(seed=1))
 
 
 def test_files_of_others_are_ignored(saved: Path) -> None:
     for name in ("epoch-best.npz", "epoch-0002.npz.bak", "notes.txt"):
         (saved.parent / name).write_text("mine")
-    assert Checkpoints(saved.parent, TRAINING).restore(state()) == (EPOCH,)
+    assert Checkpoints(saved.parent, TRAINING).restore(state(), 99) == (EPOCH,)
 
 
 def test_saving_leaves_no_draft(saved: Path) -> None:
@@ -175,7 +175,7 @@ def test_no_damage_shows_as_anything_but_a_refusal(seed: int, saved: Path) -> No
         damaged[at] ^= 1 << int(random.integers(8))
         saved.write_bytes(damaged)
         try:
-            epochs = Checkpoints(saved.parent, TRAINING).restore(fresh)
+            epochs = Checkpoints(saved.parent, TRAINING).restore(fresh, 99)
         except stepbench.StepbenchError:
             continue
         assert epochs == (EPOCH,), "harmless: the archive's dates, for example"
@@ -260,7 +260,7 @@ def test_checkpoint_of_another_model_is_refused_and_changes_nothing(
 ) -> None:
     changed = state(model=other)
     with pytest.raises(stepbench.StepbenchError, match="belongs to a training of another model: choose another"):
-        Checkpoints(saved.parent, TRAINING).restore(changed)
+        Checkpoints(saved.parent, TRAINING).restore(changed, 99)
     assert same(changed, state(model=other))
 
 
@@ -297,4 +297,16 @@ def test_disk_that_is_full_leaves_the_earlier_checkpoint(saved: Path, monkeypatc
     with pytest.raises(stepbench.StepbenchError, match="No space left on device"):
         Checkpoints(saved.parent, TRAINING).save(state(), [EPOCH, EPOCH])
     assert os.listdir(saved.parent) == [saved.name]  # noqa: PTH208 - names are what is compared.
-    assert Checkpoints(saved.parent, TRAINING).restore(state()) == (EPOCH,)
+    assert Checkpoints(saved.parent, TRAINING).restore(state(), 99) == (EPOCH,)
+
+
+def test_a_shorter_training_is_given_the_checkpoint_of_its_own_last_epoch(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, TRAINING)
+    second = Epoch(2, loss=1.0, accuracy=0.5, seconds=2.0, examples=64)
+    checkpoints.save(state(seed=1), [EPOCH])
+    checkpoints.save(state(seed=2), [EPOCH, second])
+    restored = state()
+    assert checkpoints.restore(restored, 1) == (EPOCH,)
+    assert same(restored, state(seed=1))
+    assert checkpoints.restore(restored, 5) == (EPOCH, second)
+    assert same(restored, state(seed=2))

@@ -167,6 +167,7 @@ def test_raw_adam_follows_a_learning_rate_schedule() -> None:
         lambda: keras.optimizers.Adam(amsgrad=True),
         lambda: keras.optimizers.Adam(clipnorm=1.0),
         lambda: keras.optimizers.Adam(use_ema=True),
+        lambda: keras.optimizers.Adam(gradient_accumulation_steps=2),
     ],
 )
 def test_raw_adam_refuses_what_it_would_not_do(optimizer: Callable[[], keras.Optimizer], precision: Precision) -> None:

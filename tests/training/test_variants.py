@@ -133,6 +133,16 @@ def test_several_steps_in_one_call_are_traced_once(variant: Variant, trace_shape
     assert int(state.optimizer.iterations) == 12
 
 
+@pytest.mark.parametrize("steps_per_call", [1, 2])
+def test_xla_alone_is_compiled_by_xla(steps_per_call: int) -> None:
+    batch = batches(ROWS, steps_per_call)[0]
+    _, graph = prepared(SMALL, float32("graph"), steps_per_call)
+    _, xla = prepared(SMALL, float32("xla"), steps_per_call)
+    assert "HloModule" in xla.experimental_get_compiler_ir(*batch)()  # type: ignore[attr-defined] # It is a tf.function.
+    with pytest.raises(ValueError, match="jit_compile=True"):
+        graph.experimental_get_compiler_ir(*batch)  # type: ignore[attr-defined] # It is a tf.function.
+
+
 @pytest.mark.parametrize("steps_per_call", [2, 3])
 def test_steps_in_one_call_are_the_same_steps(steps_per_call: int) -> None:
     losses, learned, state = train(TABULAR, ROWS, "graph")

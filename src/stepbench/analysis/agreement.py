@@ -36,7 +36,7 @@ def complaints(agreement: Agreement) -> tuple[str, ...]:
     worst = sorted((complaint for complaint in found if complaint), reverse=True)
     more = len(worst) - MOST_COMPLAINTS
     sentences = [sentence for _, sentence in worst[:MOST_COMPLAINTS]]
-    return (*sentences, *([f"and {more} more tensors"] if more > 0 else []))
+    return (*sentences, *([f"and {more} more tensor{'s' * (more > 1)}"] if more > 0 else []))
 
 
 def agrees(agreement: Agreement | None) -> bool:
@@ -44,11 +44,6 @@ def agrees(agreement: Agreement | None) -> bool:
     if agreement is None or agreement.not_comparable or not agreement.gradients_seen:
         return False
     return not complaints(agreement)
-
-
-def bit_identical(a: Agreement, b: Agreement) -> bool:
-    """Whether two variants ended each step with the same weights to the last bit."""
-    return [point.digest for point in a.points] == [point.digest for point in b.points]
 
 
 def _judge(title: str, tensors: Sequence[TensorError], points: Sequence[Point]) -> tuple[float, str] | None:
@@ -65,7 +60,9 @@ def _judge(title: str, tensors: Sequence[TensorError], points: Sequence[Point]) 
 
 def _ratio(tensor: TensorError) -> float:
     assert tensor.error is not None, "finite ones are judged"
-    return tensor.error / tensor.yardstick if tensor.yardstick else math.inf * (tensor.error > 0)
+    if tensor.yardstick:
+        return tensor.error / tensor.yardstick
+    return math.inf if tensor.error else 0.0
 
 
 def _lean(tensors: Sequence[TensorError]) -> float:
@@ -81,17 +78,17 @@ def _lean(tensors: Sequence[TensorError]) -> float:
 
 
 def _describe(tensors: Sequence[TensorError], ratios: Sequence[float]) -> str:
-    errors = _finite(tensor.error for tensor in tensors)
-    lengths = _finite(tensor.log_norm_ratio for tensor in tensors)
-    over = sum(ratio > MEDIAN_LIMIT for ratio in ratios)
-    where = "at all points" if over == len(ratios) else f"at {over} of {len(ratios)} points"
+    over = [index for index, ratio in enumerate(ratios) if ratio > MEDIAN_LIMIT]
+    where = "at all points" if len(over) == len(ratios) else f"at {len(over)} of {len(ratios)} points"
     if not over:
-        where = "on average"
+        where, over = "on average", list(range(len(ratios)))
+    errors = _finite(tensors[index].error for index in over)
+    lengths = _finite(tensors[index].log_norm_ratio for index in over)
     length = statistics.median(lengths) if lengths else 0.0
     # A wrong length explains an error of that size; a larger one is a matter of direction.
     if abs(length) > statistics.median(errors) / 2:
         return f"is {math.exp(length):#.4g}× as long as it should be {where}"
-    times = statistics.median(ratios)
+    times = statistics.median(ratios[index] for index in over)
     return f"is off by {statistics.median(errors):.2g} of its length {where}, {times:.3g}× what rounding does"
 
 

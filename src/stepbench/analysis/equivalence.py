@@ -15,10 +15,10 @@ from enum import StrEnum
 
 import msgspec
 
-from stepbench.analysis.agreement import agrees, bit_identical, complaints
+from stepbench.analysis.agreement import agrees, complaints
 from stepbench.analysis.statistics import mean_interval, t_quantile
 from stepbench.measurement import Measurement
-from stepbench.spec import DEFAULT_EXECUTIONS, EAGER, GRAPH, Case, Precision, Verification
+from stepbench.spec import DEFAULT_EXECUTIONS, EAGER, GRAPH, Case, Precision, Variant, Verification
 from stepbench.verification import Curve
 
 ERROR = 0.05
@@ -65,36 +65,38 @@ def anchor_of(case: Case, by_case: Mapping[Case, Measurement]) -> Measurement | 
         and measurement.case.variant.execution in DEFAULT_EXECUTIONS
         and agrees(measurement.agreement)
     ]
-    return min(candidates, key=lambda found: (found.case.variant.execution != GRAPH, _step_s(found)), default=None)
+    return min(candidates, key=lambda found: (not _is_anchor_kind(found.case), _step_s(found)), default=None)
 
 
 def trains_for(measurement: Measurement, by_case: Mapping[Case, Measurement]) -> Measurement | None:
-    """The measurement that trains on behalf of this one: itself, or the fastest that differs by rounding only.
+    """The measurement whose trainings speak for this one: itself, or another that differs by rounding only.
 
     Built-in executions are one step wrapped in different ways, so where level 1 finds that two of the same precision
-    both agree, they are inherited from each other; another's step is only where its results are bit-identical. None
-    when level 1 failed already.
+    both agree, the faster one trains for both. Any other step trains itself, as it may hide a state that level 1
+    cannot set; it is spared the rest once a whole training is bit-identical to a built-in one's. None when level 1
+    found it different.
     """
     if measurement.agreement is None or complaints(measurement.agreement):
         return None
     twins = [other for other in by_case.values() if _is_twin(measurement, other)]
-    if measurement.case.variant.precision is Precision.FLOAT32 and any(
-        other.case.variant.execution == GRAPH for other in twins
-    ):
-        twins = [other for other in twins if other.case.variant.execution == GRAPH]
-    return min(twins, key=_step_s, default=measurement)
+    # The anchor, which trains in any case, speaks for all of float32.
+    return min(twins, key=lambda twin: (not _is_anchor_kind(twin.case), _step_s(twin)), default=measurement)
 
 
 def _is_twin(measurement: Measurement, other: Measurement) -> bool:
     mine, theirs = measurement.case, other.case
-    if mine.group != theirs.group or mine.variant.precision != theirs.variant.precision or theirs.steps_per_call > 1:
+    if mine.group != theirs.group or mine.variant.precision != theirs.variant.precision:
         return False
-    if theirs.variant.execution not in DEFAULT_EXECUTIONS or not agrees(other.agreement):
+    if theirs.steps_per_call > 1 or theirs.variant.execution not in DEFAULT_EXECUTIONS or not agrees(other.agreement):
         return False
-    assert measurement.agreement, "asked only of cases with level 1"
-    assert other.agreement, "agrees() has seen it"
-    built_in = mine.variant.execution in DEFAULT_EXECUTIONS
-    return (built_in and agrees(measurement.agreement)) or bit_identical(measurement.agreement, other.agreement)
+    if mine.variant.execution in DEFAULT_EXECUTIONS:
+        return agrees(measurement.agreement)
+    others = {curve.seed: curve.losses for curve in other.curves}
+    return bool(measurement.curves) and all(others.get(curve.seed) == curve.losses for curve in measurement.curves)
+
+
+def _is_anchor_kind(case: Case) -> bool:
+    return case.variant == Variant(GRAPH, Precision.FLOAT32)
 
 
 def _step_s(measurement: Measurement) -> float:
@@ -117,6 +119,8 @@ def _judge_case(measurement: Measurement, by_case: Mapping[Case, Measurement], s
     notes = _notes(measurement, trained)
     if trained.case == anchor.case:
         return Equivalence(Verdict.EQUIVALENT, ("its step is the reference's up to rounding", *notes))
+    if failure := trained.verification_failure or anchor.verification_failure:
+        return Equivalence(why=(f"{failure.kind}: {failure.message}", *notes))
     judged = judge_curves(trained.curves, anchor.curves, settings)
     return Equivalence(judged.verdict, (*judged.why, *notes))
 
@@ -132,21 +136,20 @@ def _notes(measurement: Measurement, trained: Measurement) -> tuple[str, ...]:
     if agreement.reference != "float64" and not agreement.not_comparable:
         notes.append(f"level 1 is against {agreement.reference}: there is no comparable float64 build")
     if trained.case != measurement.case:
-        assert trained.agreement, "twins have level 1"
-        how = "bit-identical to" if bit_identical(agreement, trained.agreement) else "equal up to rounding to"
-        notes.append(f"level 2 inherited from {trained.case.variant}: each step is {how} its")
+        alike = "its trainings are bit-identical" if measurement.curves else "their steps are equal up to rounding"
+        notes.append(f"level 2 inherited from {trained.case.variant}: {alike}")
     return tuple(notes)
 
 
 def judge_curves(mine: Sequence[Curve], reference: Sequence[Curve], settings: Verification) -> Equivalence:
     """The verdict of level 2 on all seeds that both have."""
-    for curve in mine:
-        if curve.losses and curve.losses[-1] is None:
-            return Equivalence(
-                Verdict.DIFFERENT,
-                (f"the loss is NaN or infinite from step {len(curve.losses)} on (seed {curve.seed})",),
-            )
     others = {curve.seed: curve for curve in reference}
+    for curve in mine:
+        if _diverged(curve) and not (curve.seed in others and _diverged(others[curve.seed])):
+            return Equivalence(Verdict.DIFFERENT, (f"the loss {_where_diverged(curve)}",))
+    for curve in reference:
+        if _diverged(curve):
+            return Equivalence(Verdict.INCONCLUSIVE, (f"the reference's own loss {_where_diverged(curve)}",))
     pairs = [(curve, others[curve.seed]) for curve in mine if curve.seed in others]
     if len(pairs) < FIRST_LOOK:
         return Equivalence(
@@ -167,6 +170,14 @@ def judge_curves(mine: Sequence[Curve], reference: Sequence[Curve], settings: Ve
         if verdict in verdicts:
             return Equivalence(verdict, tuple(why for found, why in judged if found is verdict))
     raise AssertionError("one of the three verdicts was given")
+
+
+def _diverged(curve: Curve) -> bool:
+    return None in curve.losses
+
+
+def _where_diverged(curve: Curve) -> str:
+    return f"is NaN or infinite from step {len(curve.losses)} on (seed {curve.seed})"
 
 
 def margins(reference: Sequence[Curve], settings: Verification) -> tuple[float, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ MAX_SKIPPED = 24
 """Dynamic loss scaling begins at 2^15 and halves at each overflow."""
 SAME_NUMBERS = 20.0
 """By how many yardsticks two losses may differ at most whose random layers drew the same numbers."""
+FINITE_WILL_DO = sys.float_info.max
+"""The yardstick of what has nothing to be compared with. Not infinite: JSON has no word for that."""
 UPDATE_ROUNDINGS = 64 * UNIT_ROUNDOFF[Precision.FLOAT32]
 """What computing an update in float32 may add: 1 - beta, say, loses ten bits when beta is kept in float32."""
 
@@ -132,7 +135,7 @@ class VariantStep:
         return Point(
             step=target.step,
             loss=tensor_error(
-                "loss", np.asarray(outcome.loss), np.asarray(right.loss), loss_yard if comparable else math.inf
+                "loss", np.asarray(outcome.loss), np.asarray(right.loss), loss_yard if comparable else FINITE_WILL_DO
             ),
             gradients=tuple(map(tensor_error, names, seen, right.gradients, yards)),
             updates=updates,

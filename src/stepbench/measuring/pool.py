@@ -180,7 +180,7 @@ class Pool:
         for case in tuple(self._workers):
             self.end(case)
 
-    def start(self, case: Case, purpose: object) -> None:
+    def start(self, case: Case, purpose: int | str) -> None:
         """Start the worker of a case; it imports TensorFlow beside the others. Its log is named by its purpose."""
         self._workers[case] = Worker(self._logs / f"{slug(case.id)}.{purpose}.log")
 

@@ -74,8 +74,12 @@ class Agree(msgspec.Struct, frozen=True, tag="agree"):
 
 
 class Train(msgspec.Struct, frozen=True, tag="train"):
-    """Train the case that agreed before for some steps; answered by :class:`Trained`."""
+    """Train a case, the same one each time, for some steps; answered by :class:`Trained`."""
 
+    case: Case
+    workload: str
+    plugins: tuple[str, ...]
+    data: str
     seed: int
     steps: int
 

@@ -110,13 +110,21 @@ class Trajectory:
 def make_trajectory(
     workload: Workload, dataset: Dataset, batch_size: int, seed: int, points: Sequence[int]
 ) -> Trajectory:
-    """Train in graph/float32 and note, at each of ``points``, the state and what one step from it should do."""
+    """Train in graph/float32 and note, at each of ``points``, the state and what one step from it should do.
+
+    Raises:
+        StepbenchError: when a step of the reference is not finite.
+    """
     states = _states_at(workload, dataset, batch_size, seed, points)
     reference = ReferenceStep(workload, seed)
     targets = []
     for step, model, optimizer in states:
         batch = batch_at(dataset, step, batch_size)
         right = reference.run(model, batch)
+        if not all(np.all(np.isfinite(value)) for value in (right.loss, *right.gradients, *right.statistics)):
+            raise StepbenchError(
+                f"The reference's own step is NaN or infinite after {step} steps: verify a workload that trains."
+            )
         yardsticks = _yardsticks({size: reference.response(model, batch, right, size) for size in PERTURBATIONS})
         targets.append(Target(step, model, optimizer, right, yardsticks))
     return Trajectory(reference.dtype, targets)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from pathlib import Path
 
 from stepbench.analysis.equivalence import Verdict, anchor_of, is_look, judge_curves, trains_for
@@ -13,14 +14,13 @@ from stepbench.measurement import (
     Measurement,
     VerificationFailed,
     VerifyingEvent,
-    assemble,
+    grown,
 )
-from stepbench.measuring.pool import START_TIMEOUT_S, Pool, Worker, WorkerError
+from stepbench.measuring.pool import START_TIMEOUT_S, Pool, Worker, WorkerError, slug
 from stepbench.measuring.protocol import Agree, Agreed, MakeTrajectory, Train, Trained, TrajectoryMade
-from stepbench.measuring.schedule import Journal, Progress, line_ups
+from stepbench.measuring.schedule import MAX_TEAM, Journal, Progress
 from stepbench.spec import Case, Plan, Verification
 
-TRAJECTORY_FILE = "trajectory.npz"
 STEP_TIMEOUT_S = 1.0
 """The longest that one training step may take on average."""
 
@@ -32,7 +32,7 @@ def verify(
     folder: Path,
     report: Callable[[Progress], None] = lambda _: None,
 ) -> None:
-    """Verify the convergence of every case that has not failed and is not verified yet.
+    """Verify the convergence of every case that has not failed, going on from what is known.
 
     Args:
         plan: what was asked for; with its verification settings.
@@ -42,57 +42,55 @@ def verify(
         report: told how far it is.
     """
     assert plan.verification, "asked only of plans that verify"
-    for cases in line_ups([measurement.case for measurement in measured if not measurement.failure]):
-        known = {measurement.case: measurement for measurement in measured if measurement.case in cases}
-        if all(measurement.agreement or measurement.verification_failure for measurement in known.values()):
-            continue
-        with Pool(folder / "logs") as pool:
-            _GroupVerification(plan, plan.verification, cases, pool, journal, folder, report).run()
+    sound = sorted((found for found in measured if not found.failure), key=lambda found: found.case.group)
+    for _, group in groupby(sound, key=lambda found: found.case.group):
+        _GroupVerification(plan, plan.verification, tuple(group), journal, folder, report).run()
 
 
 class _GroupVerification:
     """The verification of cases that share a reference."""
 
-    def __init__(  # noqa: PLR0917 - all of what verify() was given.
+    def __init__(
         self,
         plan: Plan,
         settings: Verification,
-        cases: Sequence[Case],
-        pool: Pool,
+        measured: Sequence[Measurement],
         journal: Journal,
         folder: Path,
         report: Callable[[Progress], None],
     ) -> None:
         self._plan = plan
         self._settings = settings
-        self._cases = tuple(cases)
-        self._live = list(cases)
-        self._pool = pool
+        self._known = {measurement.case: measurement for measurement in measured}
         self._journal = journal
         self._folder = folder
         self._report = report
-        self._events: list[VerifyingEvent] = []
-        self._trained = 0
-        self._to_train = 0
+        self._trainings = 0
+        self._of_trainings = 0
 
     def run(self) -> None:
-        """Level 1 for all, then level 2 for those that train on behalf of others."""
-        self._say("starting workers to verify")
-        self._each(self._live, lambda case: self._pool.start(case, "verify"))
-        if not self._make_trajectory():
+        """Level 1 for every case, then level 2 for those that train on behalf of others."""
+        todo = [case for case, known in self._known.items() if not known.agreement and not known.verification_failure]
+        if todo and not self._make_trajectory(todo):
             return
-        self._each(self._live, self._pool.greet)
-        self._each(self._live, self._agree)
-        self._journal.sync()
-        trainees = self._trainees()
-        for case in self._live:
-            if case not in trainees:
-                self._pool.end(case)
-        self._train_all(trainees)
+        for chunk in _chunks(todo, MAX_TEAM):
+            self._agree_all(chunk)
+        anchor = next(filter(None, (anchor_of(case, self._known) for case in self._known)), None)
+        if anchor is None or not self._settings.seeds:
+            return
+        others = self._trainees(anchor.case)
+        self._of_trainings = self._settings.seeds * (1 + len(others))
+        for chunk in _chunks(others, MAX_TEAM - 1):
+            self._train_all(anchor.case, chunk)
 
-    def _make_trajectory(self) -> bool:
+    @property
+    def _trajectory(self) -> Path:
+        workload, device, batch_size = next(iter(self._known)).group
+        return self._folder / f"trajectory-{slug(f'{workload}/{device}/b{batch_size}')}.npz"
+
+    def _make_trajectory(self, cases: Sequence[Case]) -> bool:
         """Make the reference trajectory; without one no case can be verified."""
-        case, plan = self._cases[0], self._plan
+        case, plan = cases[0], self._plan
         order = MakeTrajectory(
             workload=plan.workloads[case.workload],
             data=plan.data,
@@ -100,7 +98,7 @@ class _GroupVerification:
             batch_size=case.batch_size,
             seed=plan.seed,
             points=self._settings.points,
-            file=str(self._folder / TRAJECTORY_FILE),
+            file=str(self._trajectory.absolute()),
         )
         self._say("following the reference trajectory")
         worker = Worker(self._folder / "logs" / "trajectory.log")
@@ -109,85 +107,95 @@ class _GroupVerification:
             reply = worker.ask(order, plan.timeout_s + STEP_TIMEOUT_S * self._settings.steps)
             assert isinstance(reply, TrajectoryMade), "workers answer in kind"
         except WorkerError as error:
-            for live in tuple(self._live):
-                self._fail(live, error)
+            for live in cases:
+                self._take(VerificationFailed(live.id, error.failure), live)
             return False
         finally:
             worker.kill()
         return True
 
-    def _agree(self, case: Case) -> None:
+    def _agree_all(self, cases: Sequence[Case]) -> None:
+        """Level 1: every case takes a step from each point of the trajectory."""
+        self._say(f"starting {len(cases)} workers to compare steps")
+        with Pool(self._folder / "logs") as pool:
+            self._each(pool, cases, functools.partial(pool.start, purpose="verify"))
+            self._each(pool, cases, pool.greet)
+            self._each(pool, cases, functools.partial(self._agree, pool))
+
+    def _agree(self, pool: Pool, case: Case) -> None:
         plan = self._plan
         self._say(f"comparing steps of {case.id}")
-        file = str(self._folder / TRAJECTORY_FILE)
+        file = str(self._trajectory.absolute())
         order = Agree(case, plan.workloads[case.workload], plan.plugins, plan.data, plan.seed, file)
-        reply, _ = self._pool.ask(case, order, plan.timeout_s)
+        reply, _ = pool.ask(case, order, plan.timeout_s)
         assert isinstance(reply, Agreed), "workers answer in kind"
-        self._take(AgreementMeasured(case.id, reply.agreement))
+        pool.end(case)
+        self._take(AgreementMeasured(case.id, reply.agreement), case)
 
-    def _trainees(self) -> list[Case]:
-        """The cases that train: the anchor first, then whoever trains on behalf of some case."""
-        known = self._known()
-        anchors = (anchor_of(case, known) for case in self._live)
-        stand_ins = (trains_for(known[case], known) for case in self._live)
-        anchor = next((measurement.case for measurement in anchors if measurement), None)
-        others = {measurement.case for measurement in stand_ins if measurement} - {anchor}
-        # Alone, neither an anchor nor others have anything to be compared with.
-        return [anchor, *sorted(others)] if anchor and others else []
+    def _trainees(self, anchor: Case) -> list[Case]:
+        """The cases beside the anchor that train, for themselves or on behalf of others."""
+        verified = [known for known in self._known.values() if known.agreement and not known.verification_failure]
+        stand_ins = {found.case for known in verified if (found := trains_for(known, self._known))}
+        return sorted(case for case in stand_ins - {anchor} if not self._is_decided(case, anchor))
 
-    def _train_all(self, trainees: Sequence[Case]) -> None:
-        """Train seed by seed, each trainee until its verdict is reached."""
-        if not trainees or not self._settings.seeds:
+    def _train_all(self, anchor: Case, cases: Sequence[Case]) -> None:
+        """Level 2: train seed by seed, each case until its verdict is reached."""
+        undecided = list(cases)
+        self._say(f"starting {len(cases) + 1} workers to train")
+        with Pool(self._folder / "logs") as pool:
+            self._each(pool, [anchor, *cases], functools.partial(pool.start, purpose="train"))
+            self._each(pool, [anchor, *cases], pool.greet)
+            for seed in range(self._settings.seeds):
+                self._each(pool, [anchor, *undecided], functools.partial(self._train, pool, seed))
+                if self._known[anchor].verification_failure:
+                    return
+                undecided = [case for case in undecided if not self._is_decided(case, anchor)]
+                if not undecided:
+                    return
+
+    def _train(self, pool: Pool, seed: int, case: Case) -> None:
+        known = self._known[case]
+        if known.verification_failure or seed in {curve.seed for curve in known.curves}:
             return
-        anchor, *others = trainees
-        undecided = [case for case in others if case in self._live]
-        self._to_train = self._settings.seeds * len(trainees)
-        for seed in range(self._settings.seeds):
-            self._each([anchor, *undecided], functools.partial(self._train, seed))
-            self._journal.sync()
-            if anchor not in self._live:
-                return
-            if is_look(seed + 1, self._settings):
-                undecided = [case for case in undecided if case in self._live and not self._is_decided(case, anchor)]
-            undecided = [case for case in undecided if case in self._live and not self._has_diverged(case)]
-            if not undecided:
-                return
-
-    def _train(self, seed: int, case: Case) -> None:
+        plan, steps = self._plan, self._settings.steps
         self._say(f"training {case.id}, seed {seed + 1} of at most {self._settings.seeds}")
-        steps = self._settings.steps
-        reply, _ = self._pool.ask(case, Train(seed, steps), self._plan.timeout_s + STEP_TIMEOUT_S * steps)
+        order = Train(case, plan.workloads[case.workload], plan.plugins, plan.data, seed, steps)
+        reply, _ = pool.ask(case, order, plan.timeout_s + STEP_TIMEOUT_S * steps)
         assert isinstance(reply, Trained), "workers answer in kind"
-        self._trained += 1
-        self._take(CurveMeasured(case.id, reply.curve))
+        self._trainings += 1
+        self._take(CurveMeasured(case.id, reply.curve), case)
 
     def _is_decided(self, case: Case, anchor: Case) -> bool:
-        known = self._known()
-        verdict = judge_curves(known[case].curves, known[anchor].curves, self._settings).verdict
+        """Whether more trainings of this case would tell nothing new."""
+        known = self._known[case]
+        if known.verification_failure or any(None in curve.losses for curve in known.curves):
+            return True
+        if known.curves and trains_for(known, self._known) is not known:
+            return True
+        if not is_look(len(known.curves), self._settings):
+            return False
+        verdict = judge_curves(known.curves, self._known[anchor].curves, self._settings).verdict
         return verdict is not Verdict.INCONCLUSIVE
 
-    def _has_diverged(self, case: Case) -> bool:
-        return any(None in curve.losses for curve in self._known()[case].curves)
-
-    def _known(self) -> dict[Case, Measurement]:
-        return {measurement.case: measurement for measurement in assemble(self._cases, self._events)}
-
-    def _take(self, event: VerifyingEvent) -> None:
-        self._events.append(event)
-        self._journal.append(event)
-
-    def _each(self, cases: Sequence[Case], action: Callable[[Case], None]) -> None:
-        for case in tuple(cases):
+    def _each(self, pool: Pool, cases: Sequence[Case], action: Callable[[Case], None]) -> None:
+        """Do it for every case that has not failed; a failure is its case's own."""
+        for case in cases:
+            if self._known[case].verification_failure:
+                continue
             try:
                 action(case)
             except WorkerError as error:
-                self._fail(case, error)
+                pool.end(case)
+                self._take(VerificationFailed(case.id, error.failure), case)
 
-    def _fail(self, case: Case, error: WorkerError) -> None:
-        self._pool.end(case)
-        self._live.remove(case)
-        self._take(VerificationFailed(case.id, error.failure))
+    def _take(self, event: VerifyingEvent, case: Case) -> None:
+        self._known[case] = grown(self._known[case], event)
+        self._journal.append(event)
         self._journal.sync()
 
     def _say(self, doing: str) -> None:
-        self._report(Progress(self._trained, self._to_train, doing))
+        self._report(Progress(self._trainings, self._of_trainings, doing))
+
+
+def _chunks(cases: Sequence[Case], size: int) -> list[Sequence[Case]]:
+    return [cases[start : start + size] for start in range(0, len(cases), size)]

@@ -37,7 +37,7 @@ def trajectory_made(order: MakeTrajectory) -> TrajectoryMade:
 class Verifier:
     """Holds the variant of one case between orders."""
 
-    def __init__(self, order: Agree) -> None:
+    def __init__(self, order: Agree | Train) -> None:
         use_device(order.case.device)
         for plugin in order.plugins:
             import_user_module(plugin)

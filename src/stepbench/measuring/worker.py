@@ -160,12 +160,10 @@ class Worker:
 
         if isinstance(order, MakeTrajectory):
             return trajectory_made(order)
-        if isinstance(order, Agree):
-            self.claims_xla = order.case.variant.execution == XLA
+        self.claims_xla = order.case.variant.execution == XLA
+        if self._verifier is None:
             self._verifier = Verifier(order)
-            return self._verifier.agree(order)
-        assert self._verifier, "a case trains after it agreed"
-        return self._verifier.train(order)
+        return self._verifier.agree(order) if isinstance(order, Agree) else self._verifier.train(order)
 
     def _close(self, order: Close) -> Closed:
         assert self._dataset is not None, "set together with the warm case"

@@ -14,7 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from stepbench.reporting.formats import number
 
 if TYPE_CHECKING:
-    from stepbench.training.loop import Epoch, Evaluation
+    from stepbench.training.evaluation import Evaluation
+    from stepbench.training.loop import Epoch
 
 
 class TrainingView:
@@ -36,7 +37,7 @@ class TrainingView:
     def begin(self, model: Any, case_id: str, data: str, epochs: int) -> None:
         """Show the model's layers and what will be done."""
         model.summary(print_fn=_say)
-        _say(f"{case_id}, data {data}, {epochs} epochs")
+        _say(f"{case_id}, data {data}, {epochs} epoch{'s' * (epochs > 1)}")
 
     def restored(self, epochs: Sequence[Epoch]) -> None:
         """Show the epochs that a checkpoint holds."""

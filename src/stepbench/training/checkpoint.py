@@ -68,18 +68,18 @@ class Checkpoints:
                 f"The checkpoint {target} cannot be written ({error.strerror}): choose another --checkpoint."
             ) from error
 
-    def restore(self, state: TrainState) -> tuple[Epoch, ...]:
-        """Put ``state`` where the newest checkpoint left it; give its epochs, none if there is no checkpoint.
+    def restore(self, state: TrainState, at_most: int) -> tuple[Epoch, ...]:
+        """Put ``state`` where the newest checkpoint left it that is of epoch ``at_most`` or before.
+
+        Returns:
+            The epochs up to there, none if there is no such checkpoint.
 
         Raises:
             StepbenchError: when the checkpoint is damaged or of another training, or the folder cannot be written.
         """
         self._check_folder()
-        newest = max(
-            (file for file in self._folder.glob("epoch-*.npz") if _FILE.fullmatch(file.name)),
-            key=lambda file: int(file.stem.removeprefix("epoch-")),
-            default=None,
-        )
+        found = {int(match[1]): file for file in self._folder.iterdir() if (match := _FILE.fullmatch(file.name))}
+        newest = found.get(max((number for number in found if number <= at_most), default=0))
         if newest is None:
             return ()
         try:

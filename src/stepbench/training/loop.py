@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import keras
 import msgspec
 import numpy as np
 import tensorflow as tf
@@ -16,7 +15,8 @@ import tensorflow as tf
 from stepbench.errors import StepbenchError
 from stepbench.spec import Case
 from stepbench.training.devices import use_device
-from stepbench.training.step import Metrics, TrainState, build_state
+from stepbench.training.evaluation import Evaluation, evaluate
+from stepbench.training.step import TrainState, build_state
 from stepbench.training.variants import build_call
 from stepbench.training.workload import Dataset, Workload
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from stepbench.training.variants import Step
-
-EVALUATION_BATCH = 500
 
 
 class Epoch(msgspec.Struct, frozen=True):
@@ -37,15 +35,6 @@ class Epoch(msgspec.Struct, frozen=True):
     accuracy: float
     """From 0 to 1."""
     seconds: float
-    examples: int
-
-
-class Evaluation(msgspec.Struct, frozen=True):
-    """Figures over the whole test set."""
-
-    loss: float
-    accuracy: float
-    """From 0 to 1."""
     examples: int
 
 
@@ -81,8 +70,7 @@ class Trainer:
         self.state: TrainState = build_state(workload, case.variant.precision, order.seed)
         self._dataset = dataset
         self._order = order
-        self._loss = workload.loss()
-        self._metrics = workload.metric
+        self._workload = workload
         self._call = build_call(self.state, case)
         self._last_call: Step | None = None
 
@@ -108,14 +96,9 @@ class Trainer:
         return Epoch(number, float(metrics.loss.result()), float(metrics.accuracy.result()), seconds, examples)
 
     def evaluate(self) -> Evaluation:
-        """Loss and accuracy over the whole test set, its short last batch included."""
-        metrics = Metrics(keras.metrics.Mean(), self._metrics())
-        x_test, y_test = self._dataset.x_test, self._dataset.y_test
-        forward = self._forward(metrics)
-        for start in range(0, len(x_test), EVALUATION_BATCH):
-            end = start + EVALUATION_BATCH
-            forward(tf.constant(x_test[start:end]), tf.constant(y_test[start:end]))
-        return Evaluation(float(metrics.loss.result()), float(metrics.accuracy.result()), len(x_test))
+        """Loss and accuracy over the whole test set."""
+        workload, dataset = self._workload, self._dataset
+        return evaluate(self.state.model, workload.loss(), workload.metric(), dataset.x_test, dataset.y_test)
 
     def _batches(self, epoch: int) -> Iterator[tuple[int, tf.Tensor, tf.Tensor]]:
         """Full calls of ``steps_per_call`` batches, then the steps that are left, one by one."""
@@ -135,20 +118,3 @@ class Trainer:
         if self._last_call is None:
             self._last_call = build_call(self.state, msgspec.structs.replace(self.case, steps_per_call=1))
         return self._last_call
-
-    def _forward(self, metrics: Metrics) -> Callable[[tf.Tensor, tf.Tensor], None]:
-        def shape_of_any_batch(part: NDArray[np.generic]) -> tf.TensorSpec:
-            return tf.TensorSpec((None, *part.shape[1:]), tf.as_dtype(part.dtype))
-
-        # With the batch size left open, the short last batch is the same function.
-        signature = [shape_of_any_batch(self._dataset.x_test), shape_of_any_batch(self._dataset.y_test)]
-
-        def forward(x: tf.Tensor, y: tf.Tensor) -> None:
-            outputs = self.state.model(x, training=False)
-            metrics.loss.update_state(self._loss(y, outputs), sample_weight=tf.shape(x)[0])
-            metrics.accuracy.update_state(y, outputs)
-
-        compiled: Callable[[tf.Tensor, tf.Tensor], None] = tf.function(
-            forward, input_signature=signature, autograph=False
-        )
-        return compiled

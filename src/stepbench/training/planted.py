@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
@@ -16,7 +16,10 @@ import tensorflow as tf
 from stepbench.errors import StepbenchError
 from stepbench.spec import BUGS, GRAPH, INNOCENT
 from stepbench.training.step import TrainState, train_step
-from stepbench.training.variants import Step, variant
+from stepbench.training.variants import variant
+
+if TYPE_CHECKING:
+    from stepbench.training.variants import Step
 
 LATE = 100
 Gradients = list[tf.Tensor]
@@ -136,15 +139,12 @@ def _summed_loss(state: TrainState) -> Step:
 
 @_plant("planted-late")
 def _late(state: TrainState) -> Step:
+    # Not one of the state's variables, so no comparison of single steps can set it to where the bug is.
     steps = tf.Variable(0)
 
     def step(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        steps.assign_add(1)
-        excess = tf.where(steps > LATE, 1.0, 0.0)
-        return buggy(x, y, excess)
-
-    def buggy(x: tf.Tensor, y: tf.Tensor, excess: tf.Tensor) -> tf.Tensor:
-        return _after_update(state, lambda before, after: after + excess * (after - before))(x, y)
+        share = tf.where(steps.assign_add(1) > LATE, 0.0, 1.0)
+        return _after_update(state, lambda before, after: before + share * (after - before))(x, y)
 
     return step
 
