@@ -87,7 +87,7 @@ WRONG_RUNS = [
     (["--execution", "graph,,xla"], "has an empty part: give names separated by commas"),
     (["--execution", ""], "has an empty part"),
     (["--execution", "a/b"], "There is no execution 'a/b'"),
-    (["--execution", "eager", "--steps-per-call", "8"], "Eager execution runs one step a call: add graph or xla"),
+    (["--execution", "eager", "--steps-per-call", "8"], "No case is left, as eager and keras take one step a call"),
     (["--precision", "float64"], "--precision knows no 'float64': use float32, mixed_bfloat16, mixed_float16"),
     (["--precision", "float32,"], "has an empty part"),
     (["--device", "tpu"], "--device knows no 'tpu': use cpu, gpu"),
@@ -118,7 +118,7 @@ WRONG_RUNS = [
 ]
 WRONG_TRAININGS = [
     (["--execution", "nope"], "There is no execution 'nope': use eager, graph, xla, keras, or name the file"),
-    (["--execution", "eager", "--steps-per-call", "2"], "Eager execution runs one step a call: ask for graph or xla"),
+    (["--execution", "eager", "--steps-per-call", "2"], "The execution eager runs one step a call: use graph or xla"),
     (["--precision", "half"], "--precision knows no 'half': use float32, mixed_bfloat16, mixed_float16"),
     (["--device", "tpu"], "--device knows no 'tpu': use cpu, gpu"),
     (["--batch-size", "0"], "--batch-size takes whole numbers from 1 "),

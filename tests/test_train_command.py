@@ -13,6 +13,8 @@ from stepbench import cli
 from stepbench.spec import Device
 from stepbench.training.devices import use_device, visible_devices
 
+pytestmark = pytest.mark.tensorflow
+
 use_device(Device.CPU)  # While tests are collected: later TensorFlow may have started.
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

@@ -155,7 +155,7 @@ def verify(
     )
     if not self_test:
         _finish(_measured(request, results), output)
-    from stepbench.reporting.self_test import print_self_test
+    from stepbench.reporting.planted import print_self_test
     from stepbench.reporting.summary import summarize
 
     all_well = print_self_test(summarize(_measured(with_planted_bugs(request), results)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from stepbench.analysis.reference_curve import applies_to, read_curves
 from stepbench.errors import InterruptedRunError, StepbenchError
 from stepbench.spec import (
     BUILT_IN_EXECUTIONS,
@@ -174,6 +176,9 @@ def train_workload(request: TrainRequest, view: TrainingView) -> Evaluation:
     """
     from stepbench.training.data import resolve_source
 
+    # TensorFlow's remarks on this machine are for 'run', which keeps them in its logs; here they bury the epochs.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ["KERAS_BACKEND"] = "tensorflow"
     source = resolve_source(request.data, limit=request.limit)  # A misspelt folder need not wait for TensorFlow.
     _check_execution(request.case.variant.execution, request.plugins)
     from stepbench.training.loop import Order, Trainer
@@ -199,6 +204,8 @@ def train_workload(request: TrainRequest, view: TrainingView) -> Evaluation:
             checkpoints.save(trainer.state, epochs)
     evaluation = trainer.evaluate()
     view.end(epochs, evaluation)
+    if applies_to(case, source.name, shuffled=request.shuffle, limited=request.limit is not None):
+        view.compare([epoch.loss for epoch in epochs], read_curves())
     return evaluation
 
 

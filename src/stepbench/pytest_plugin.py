@@ -150,7 +150,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
 
     if _chosen(pyfuncitem) is None:
         return
-    summary: CaseSummary = pyfuncitem.funcargs.get(MEASURED) or pyfuncitem.funcargs[VERIFIED]
+    summary: Any = pyfuncitem.funcargs.get(MEASURED) or pyfuncitem.funcargs[VERIFIED]
     if summary.failure is not None:
         pytest.fail(f"{summary.failure.kind}: {summary.failure.message}", pytrace=False)
     verdict, reasons = summary.equivalence.verdict, "; ".join(summary.equivalence.why)

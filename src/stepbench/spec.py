@@ -21,6 +21,9 @@ DEFAULT_EXECUTIONS = (EAGER, GRAPH, XLA)
 BUILT_IN_EXECUTIONS = (*DEFAULT_EXECUTIONS, KERAS)
 """Every execution that needs no ``--plugin``."""
 
+ONE_STEP_A_CALL = (EAGER, KERAS)
+"""Executions that have no call of several steps."""
+
 INNOCENT = "planted-nothing"
 BUGS = {
     "planted-learning-rate": "learning rate 2 % too high",
@@ -95,8 +98,10 @@ class Case(msgspec.Struct, frozen=True, order=True):
             raise StepbenchError(f"The batch size must be at least 1, not {self.batch_size}.")
         if self.steps_per_call < 1:
             raise StepbenchError(f"The steps per call must be at least 1, not {self.steps_per_call}.")
-        if self.variant.execution == EAGER and self.steps_per_call > 1:
-            raise StepbenchError("Eager execution runs one step a call: ask for graph or xla with --steps-per-call.")
+        if self.variant.execution in ONE_STEP_A_CALL and self.steps_per_call > 1:
+            raise StepbenchError(
+                f"The execution {self.variant.execution} runs one step a call: use graph or xla with --steps-per-call."
+            )
 
     @property
     def id(self) -> str:
@@ -129,7 +134,7 @@ class Selection(msgspec.Struct, frozen=True):
     steps_per_call: tuple[int, ...] = (1,)
 
     def cases(self) -> tuple[Case, ...]:
-        """All cases, in order and each once. Eager cases exist only at one step a call.
+        """All cases, in order and each once; eager and keras only at one step a call.
 
         Raises:
             StepbenchError: when an axis holds something impossible or nothing is left to measure.
@@ -140,10 +145,13 @@ class Selection(msgspec.Struct, frozen=True):
         cases = dict.fromkeys(
             Case(workload, Variant(execution, precision), device, batch_size, steps)
             for workload, device, batch_size, execution, precision, steps in axes
-            if not (execution == EAGER and steps > 1)
+            if not (execution in ONE_STEP_A_CALL and steps > 1)
         )
         if not cases:
-            raise StepbenchError("Eager execution runs one step a call: add graph or xla, or drop --steps-per-call.")
+            raise StepbenchError(
+                f"No case is left, as {' and '.join(ONE_STEP_A_CALL)} take one step a call: "
+                "add graph or xla, or drop --steps-per-call."
+            )
         return tuple(cases)
 
 

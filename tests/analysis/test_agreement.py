@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import math
-import random
 
 import msgspec
+import numpy as np
 import pytest
 
 from stepbench.analysis.agreement import LEAN_LIMIT, MEDIAN_LIMIT, MOST_COMPLAINTS, POINT_LIMIT, agrees, complaints
@@ -48,7 +48,7 @@ def planted(part: str, *errors: TensorError) -> Agreement:
 
 
 def test_errors_of_a_few_yardsticks_are_innocent() -> None:
-    generator = random.Random(1)
+    generator = np.random.default_rng(1)
 
     def error(name: str) -> TensorError:
         yardsticks = generator.uniform(0, MEDIAN_LIMIT / 2)
@@ -138,8 +138,8 @@ def test_what_is_wrong_at_one_point_only_is_described_by_that_point() -> None:
 
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_a_lean_is_caught_where_each_single_error_is_within_limits(sign: int) -> None:
-    generator = random.Random(2)
-    lengths = [sign * YARDSTICK * generator.gauss(3 * LEAN_LIMIT / 2, 0.05) for _ in STEPS]
+    generator = np.random.default_rng(2)
+    lengths = [sign * YARDSTICK * generator.normal(3 * LEAN_LIMIT / 2, 0.05) for _ in STEPS]
     leaning = [TensorError("dense/kernel", abs(length), length, YARDSTICK) for length in lengths]
     (sentence,) = complaints(planted("gradients", *leaning))
     assert sentence.startswith("gradient of dense/kernel is ")
@@ -160,10 +160,10 @@ def test_a_lean_is_not_proved_by_a_single_point() -> None:
 
 
 def test_random_lengths_are_not_mistaken_for_a_lean() -> None:
-    generator = random.Random(3)
+    generator = np.random.default_rng(3)
     false_alarms = 0
     for _ in range(2000):
-        lengths = [YARDSTICK * generator.gauss(0, 3) for _ in STEPS]
+        lengths = [YARDSTICK * generator.normal(0, 3) for _ in STEPS]
         errors = [TensorError("dense/kernel", YARDSTICK, length, YARDSTICK) for length in lengths]
         false_alarms += bool(complaints(planted("gradients", *errors)))
     assert false_alarms <= 1

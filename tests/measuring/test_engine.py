@@ -15,6 +15,8 @@ from stepbench.measuring.schedule import Progress
 from stepbench.spec import EAGER, GRAPH, KERAS, XLA, Case, Device, Precision, Variant
 from stepbench.store import JOURNAL_FILE, Run, Store
 
+pytestmark = pytest.mark.tensorflow
+
 BATCH_SIZE = 16
 ROUNDS = 3
 PRODUCTS = 5

@@ -9,6 +9,8 @@ import tensorflow as tf
 
 from stepbench.measuring.observe import StepObservation, TraceCounter, observe_step, read_xla_compilations
 
+pytestmark = pytest.mark.tensorflow
+
 SQUARE = 4
 
 

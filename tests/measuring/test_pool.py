@@ -23,6 +23,8 @@ from stepbench.measuring.pool import Pool, Worker, WorkerError, describe, slug
 from stepbench.measuring.protocol import Describe, Hello, Measure, Prepare, Prepared
 from stepbench.spec import GRAPH, Case, Device, Precision, Variant
 
+pytestmark = pytest.mark.tensorflow
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 

@@ -18,6 +18,8 @@ import pytest
 from stepbench.measurement import Block, BlockMeasured, Event
 from stepbench.store import JOURNAL_FILE, Run, Store
 
+pytestmark = pytest.mark.tensorflow
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 

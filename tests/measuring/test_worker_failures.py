@@ -17,6 +17,8 @@ import pytest
 from stepbench.measurement import FailureKind, Measurement
 from stepbench.store import RUN_FILE, Run, Store
 
+pytestmark = pytest.mark.tensorflow
+
 HERE = Path(__file__).parent
 STEPBENCH = str(Path(sys.executable).with_name("stepbench"))
 MARK = "STEPBENCH_TEST_RUN"

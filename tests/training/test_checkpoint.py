@@ -22,6 +22,8 @@ from stepbench.training.loop import Epoch, Order, Trainer
 from stepbench.training.step import TrainState, build_state
 from stepbench.training.workload import Workload, load_workload
 
+pytestmark = pytest.mark.tensorflow
+
 use_device(Device.CPU)  # While tests are collected: later TensorFlow may have started.
 
 TABULAR = load_workload(f"{Path(__file__).parents[2]}/examples/tabular.py:workload")

@@ -7,6 +7,8 @@ import stepbench
 from stepbench.spec import Device
 from stepbench.training.devices import device_kind, use_device, visible_devices
 
+pytestmark = pytest.mark.tensorflow
+
 
 class FakeTensorFlow:
     """Takes the place of TensorFlow's device configuration, which can be set only once in a process."""

@@ -21,6 +21,8 @@ from stepbench.training.loop import Order, Trainer
 from stepbench.training.step import TrainState
 from stepbench.training.workload import Dataset, DataSource, Workload, load_workload
 
+pytestmark = pytest.mark.tensorflow
+
 if TYPE_CHECKING:
     from stepbench.training.variants import Step
 

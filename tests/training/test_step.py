@@ -15,6 +15,8 @@ from stepbench.training.devices import use_device
 from stepbench.training.step import TrainState, build_state, train_step
 from stepbench.training.workload import Workload, load_workload
 
+pytestmark = pytest.mark.tensorflow
+
 use_device(Device.CPU)  # While tests are collected: later TensorFlow may have started.
 
 CNN = load_workload("cifar-cnn")

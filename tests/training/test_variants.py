@@ -20,6 +20,8 @@ from stepbench.training.step import TrainState, build_state, train_step
 from stepbench.training.variants import build_call, execution_named
 from stepbench.training.workload import Dataset, Workload, load_workload
 
+pytestmark = pytest.mark.tensorflow
+
 if TYPE_CHECKING:
     from stepbench.training.variants import Step
 

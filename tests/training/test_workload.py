@@ -11,6 +11,8 @@ import pytest
 import stepbench
 from stepbench.training.workload import BUILT_IN_WORKLOADS, Dataset, Workload, import_user_module, load_workload
 
+pytestmark = pytest.mark.tensorflow
+
 DEFINES_WORKLOAD = """
 import stepbench
 

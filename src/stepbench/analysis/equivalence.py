@@ -1,9 +1,10 @@
 """Level 2: does free-running training end where the reference's ends? And the verdict from both levels.
 
 Two one-sided tests (TOST; Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 15, 1987) on differences that
-are paired by seed: ``equivalent`` when the confidence interval of the mean difference lies within the margin,
-``different`` when it lies wholly outside. Looking several times as seeds come in, each look gets an equal share of
-the error (Bonferroni), so that the whole sequence keeps it.
+are paired by seed: ``equivalent`` when the confidence interval of the mean difference lies within the margin for every
+measure, ``different`` when it lies wholly outside for any. Looking several times as seeds come in, each look gets an
+equal share of the error (Bonferroni), so that the whole sequence keeps it; for ``different``, which any measure and
+either side can bring about by chance, so does each of these.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ LOOK_EVERY = 2
 FINAL_SHARE = 1 / 3
 """The share of a training's steps over which its final loss is averaged."""
 ACCURACY_MARGIN = 0.02
+MEASURES = 2
+"""The final training loss and the test accuracy."""
 
 
 class Verdict(StrEnum):
@@ -112,6 +115,12 @@ def _judge_case(measurement: Measurement, by_case: Mapping[Case, Measurement], s
     variant = measurement.case.variant
     if (variant.execution, variant.precision) == (EAGER, Precision.FLOAT32):
         return Equivalence(Verdict.EQUIVALENT, ("it is the reference",))
+    return _judge_trainings(measurement, by_case, settings)
+
+
+def _judge_trainings(
+    measurement: Measurement, by_case: Mapping[Case, Measurement], settings: Verification
+) -> Equivalence:
     anchor, trained = anchor_of(measurement.case, by_case), trains_for(measurement, by_case)
     if anchor is None:
         return Equivalence(why=("no float32 variant to train against: add graph/float32",))
@@ -156,14 +165,12 @@ def judge_curves(mine: Sequence[Curve], reference: Sequence[Curve], settings: Ve
             Verdict.INCONCLUSIVE, (f"{len(pairs)} seeds are too few to judge: give at least {FIRST_LOOK}",)
         )
     loss_margin, accuracy_margin = margins([other for _, other in pairs], settings)
-    confidence = 1 - 2 * ERROR / _looks(settings.seeds)
+    error = ERROR / _looks(settings.seeds)
     judged = [
         _judge_differences(
-            "final training loss", [final_loss(a) - final_loss(b) for a, b in pairs], loss_margin, confidence
+            "final training loss", [final_loss(a) - final_loss(b) for a, b in pairs], loss_margin, error
         ),
-        _judge_differences(
-            "test accuracy", [_accuracy(a) - _accuracy(b) for a, b in pairs], accuracy_margin, confidence
-        ),
+        _judge_differences("test accuracy", [_accuracy(a) - _accuracy(b) for a, b in pairs], accuracy_margin, error),
     ]
     verdicts = {verdict for verdict, _ in judged}
     for verdict in (Verdict.DIFFERENT, Verdict.INCONCLUSIVE, Verdict.EQUIVALENT):
@@ -208,18 +215,28 @@ def _accuracy(curve: Curve) -> float:
     return curve.test_accuracy
 
 
-def _judge_differences(
-    what: str, differences: Sequence[float], margin: float, confidence: float
-) -> tuple[Verdict, str]:
-    mean, low, high = mean_interval(differences, confidence)
+def _judge_differences(what: str, differences: Sequence[float], margin: float, error: float) -> tuple[Verdict, str]:
+    """The verdict on one measure at one look, which may err with the chance ``error``."""
+
+    def described(low: float, high: float) -> str:
+        mean = statistics.fmean(differences)
+        return f"{what} {mean:+.3f} [{low:+.3f}, {high:+.3f}], margin {margin:.3f}, {len(differences)} seeds"
+
+    low, high = _bounds(differences, 1 - error / MEASURES)
+    if low > margin or high < -margin:
+        return Verdict.DIFFERENT, described(low, high)
+    confidence = 1 - 2 * error
+    low, high = _bounds(differences, confidence)
+    if -margin < low and high < margin:
+        return Verdict.EQUIVALENT, described(low, high)
+    return Verdict.INCONCLUSIVE, f"{described(low, high)}: {_what_it_takes(differences, margin, confidence)}"
+
+
+def _bounds(differences: Sequence[float], confidence: float) -> tuple[float, float]:
+    _, low, high = mean_interval(differences, confidence)
     assert low is not None, "there are several seeds"
     assert high is not None, "there are several seeds"
-    text = f"{what} {mean:+.3f} [{low:+.3f}, {high:+.3f}], margin {margin:.3f}, {len(differences)} seeds"
-    if -margin < low and high < margin:
-        return Verdict.EQUIVALENT, text
-    if low > margin or high < -margin:
-        return Verdict.DIFFERENT, text
-    return Verdict.INCONCLUSIVE, f"{text}: {_what_it_takes(differences, margin, confidence)}"
+    return low, high
 
 
 def _what_it_takes(differences: Sequence[float], margin: float, confidence: float) -> str:

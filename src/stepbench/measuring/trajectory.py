@@ -30,6 +30,8 @@ UNIT_ROUNDOFF = {Precision.FLOAT32: 2.0**-24, Precision.MIXED_BFLOAT16: 2.0**-8,
 PERTURBATIONS = (UNIT_ROUNDOFF[Precision.MIXED_BFLOAT16], UNIT_ROUNDOFF[Precision.MIXED_FLOAT16])
 """The sizes tried. float32's is too small to stand out in float32 itself; the smaller of these is scaled down to it,
 as small perturbations act in proportion."""
+NO_FLOAT64 = (TypeError, ValueError, tf.errors.OpError)
+"""What a model raises that fixes a dtype inside, when it is built or when it runs."""
 DRAWS = 3
 """Random perturbations of each size."""
 
@@ -121,7 +123,9 @@ def make_trajectory(
     for step, model, optimizer in states:
         batch = batch_at(dataset, step, batch_size)
         right = reference.run(model, batch)
-        if not all(np.all(np.isfinite(value)) for value in (right.loss, *right.gradients, *right.statistics)):
+        if not all(
+            np.all(np.isfinite(value)) for value in [np.asarray(right.loss), *right.gradients, *right.statistics]
+        ):
             raise StepbenchError(
                 f"The reference's own step is NaN or infinite after {step} steps: verify a workload that trains."
             )
@@ -167,7 +171,10 @@ class ReferenceStep:
     def __init__(self, workload: Workload, seed: int) -> None:
         self._workload = workload
         self._seed = seed
-        self._build("float64")
+        try:
+            self._build("float64")
+        except NO_FLOAT64:
+            self._build("float32")
         if is_random(self._model):  # Random layers draw other numbers in another dtype.
             self._build("float32")
 
@@ -196,7 +203,7 @@ class ReferenceStep:
         try:
             self._force(model, size, draw)
             loss, gradients = self._compiled(*batch, tf.constant(size, self.dtype), tf.constant(draw))
-        except (TypeError, ValueError, tf.errors.OpError):
+        except NO_FLOAT64:
             if self.dtype == "float32":
                 raise
             self._build("float32")
@@ -219,7 +226,8 @@ class ReferenceStep:
     def _step(self, x: tf.Tensor, y: tf.Tensor, size: tf.Tensor, draw: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
         inputs = _perturbed(tf.cast(x, self.dtype), size, draw, salt=0) if x.dtype.is_floating else x
         with tf.GradientTape() as tape:
-            outputs = _perturbed(self._model(inputs, training=True), size, draw, salt=2)
+            # A last layer with weights may be fixed to float32.
+            outputs = _perturbed(tf.cast(self._model(inputs, training=True), self.dtype), size, draw, salt=2)
             loss = tf.add_n([self._loss(y, outputs), *self._model.losses])
         weights = self._model.trainable_variables
         return loss, tape.gradient(loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)

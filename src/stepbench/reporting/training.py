@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from stepbench.analysis.reference_curve import Curves, outside
 from stepbench.reporting.formats import number
 
 if TYPE_CHECKING:
@@ -68,6 +69,14 @@ class TrainingView:
         seconds = sum(epoch.seconds for epoch in epochs)
         examples = sum(epoch.examples for epoch in epochs)
         _say(f"Trained on {number(examples / seconds)} examples a second, first call and input included.")
+
+    def compare(self, losses: Sequence[float], curves: Curves) -> None:
+        """Show where the losses lie against the reference band."""
+        strays = outside(losses, curves)
+        if strays:
+            _say(f"Outside of the band that other seeds span: {', '.join(strays)}.")
+        else:
+            _say("Every epoch's loss lies within the band that other seeds span.")
 
 
 def _say(line: str, **_: object) -> None:
