@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 BATCH_SIZE = 64
-BLOCK_SECONDS = 0.15
+BLOCK_SECONDS = 0.1
 ROUNDS = 60
 GROUPS = 10
 
@@ -41,7 +41,7 @@ def bare_loop(
 
 
 def compare(precision: Precision) -> tuple[float, list[float]]:
-    """The bare loop's median seconds a step, and the log... ratios engine / bare of each round."""
+    """The bare loop's median seconds a step, and the ratios engine / bare of each round."""
     case = Case("cifar-cnn", Variant("graph", precision), Device.CPU, BATCH_SIZE)
     workload = load_workload("cifar-cnn")
     warm = WarmCase(case, workload, workload.data(resolve_source("synthetic", limit=1024)), seed=0)

@@ -81,7 +81,7 @@ def run(
     data: DataOption = "auto",
     plugin: PluginOption = None,
     replicates: Annotated[int, typer.Option(help="Fresh processes for each case.")] = 4,
-    rounds: Annotated[int, typer.Option(help="Blocks of each case in one process.")] = 8,
+    rounds: Annotated[int, typer.Option(help="Blocks of each case in one process.")] = 14,
     budget: Annotated[str | None, typer.Option(help="About how long to measure at most, such as 4m.")] = None,
     timeout: TimeoutOption = "120s",
     input_pipeline: Annotated[bool, typer.Option(help="Also time a tf.data pipeline.")] = True,

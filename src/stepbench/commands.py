@@ -53,7 +53,7 @@ class Request:
     data: str = "auto"
     plugins: tuple[str, ...] = ()
     replicates: int = 4
-    rounds: int = 8
+    rounds: int = 14
     timeout_s: float = 120.0
     input_pipeline: bool = True
     seed: int = 0

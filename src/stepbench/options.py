@@ -35,7 +35,7 @@ def measuring_request(  # noqa: PLR0913 - one argument an option, all by name.
     data: str = "auto",
     plugin: Sequence[str] = (),
     replicates: int = 4,
-    rounds: int = 8,
+    rounds: int = 14,
     timeout: str = "120s",
     input_pipeline: bool = True,
     seed: int = 0,

@@ -189,9 +189,9 @@ class Plan(msgspec.Struct, frozen=True):
     plugins: tuple[str, ...] = ()
     replicates: int = 4
     """Fresh processes for each case; with none, nothing is timed."""
-    rounds: int = 8
-    """Blocks of each case in one replicate."""
-    block_seconds: float = 0.15
+    rounds: int = 14
+    """In one replicate; each round has a block of every case."""
+    block_seconds: float = 0.1
     input_pipeline: bool = True
     timeout_s: float = 120.0
     """The longest that one order to a worker (prepare, one block) may take."""

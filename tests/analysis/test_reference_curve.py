@@ -19,7 +19,7 @@ def test_the_published_table_lies_within_the_band_of_our_seeds() -> None:
 @pytest.mark.parametrize("seed", CURVES.losses)
 def test_each_of_our_seeds_lies_within_the_band_of_the_others(seed: str) -> None:
     others = {other: losses for other, losses in CURVES.losses.items() if other != seed}
-    assert outside(CURVES.losses[seed], msgspec.structs.replace(CURVES, losses=others)) == []
+    assert outside(CURVES.losses[seed], msgspec.structs.replace(CURVES, losses=others), confidence=0.995) == []
 
 
 def test_a_curve_that_learns_too_slowly_is_told_apart() -> None:
@@ -36,7 +36,7 @@ def test_a_curve_that_seems_to_learn_too_fast_is_told_apart() -> None:
 def test_the_band_is_the_prediction_interval() -> None:
     """Of 0, 1 and 2: mean 1, standard deviation 1; t(0.995, 2) = 9.9248 and the root of 4/3 give 11.4602."""
     curves = msgspec.structs.replace(CURVES, losses={"0": [0.0], "1": [1.0], "2": [2.0]})
-    assert band(curves, 1) == pytest.approx((-10.4602, 12.4602), abs=1e-3)
+    assert band(curves, 1, confidence=0.99) == pytest.approx((-10.4602, 12.4602), abs=1e-3)
 
 
 def test_the_band_is_only_about_the_classic_training() -> None:

@@ -51,9 +51,9 @@ def test_mean_interval_is_the_students() -> None:
     assert mean_interval(values, 0.9) == pytest.approx((3.75, *expected))
 
 
-def test_step_time_is_the_geometric_mean_of_the_replicates_medians() -> None:
-    # One block in each replicate was disturbed: the median does not mind. Blocks have 10 steps.
-    estimate = step_time(make_measurement(CASE, [0.1, 0.1, 9.0], [0.4, 5.0, 0.4]))
+def test_step_time_is_the_geometric_mean_over_blocks_and_then_over_replicates() -> None:
+    # Blocks have 10 steps. Replicates count alike, however many blocks they have.
+    estimate = step_time(make_measurement(CASE, [0.05, 0.2], [0.4]))
     assert estimate is not None
     assert estimate.value == pytest.approx(0.02)
     assert estimate.confidence == CONFIDENCE
@@ -244,3 +244,11 @@ def test_pairing_makes_the_interval_narrower_than_two_separate_ones() -> None:
     ]
     paired_width, unpaired_width = (statistics.median(width) for width in zip(*widths, strict=True))
     assert paired_width < unpaired_width / 2
+
+
+def test_the_blocks_that_the_reference_has_more_in_a_round_are_averaged() -> None:
+    times = [make_block(0, 0.1), make_block(0, 0.4), make_block(1, 0.2)]
+    reference = make_measurement(REFERENCE, [], blocks=tuple(times))
+    estimate = speedup(make_measurement(CASE, [0.1, 0.1]), reference)
+    assert estimate is not None
+    assert estimate.value == pytest.approx(2.0)  # The geometric mean of 0.1 and 0.4 is 0.2.

@@ -16,7 +16,7 @@ CURVE_FILE = Path(__file__).with_name("reference_curve.json")
 """Written by ``bench/published_curve.py``."""
 WORKLOAD = "cifar-cnn"
 BATCH_SIZE = 64
-CONFIDENCE = 0.99
+CONFIDENCE = 0.95
 
 
 class Curves(msgspec.Struct):
@@ -34,14 +34,14 @@ def read_curves() -> Curves:
     return msgspec.json.decode(CURVE_FILE.read_bytes(), type=Curves)
 
 
-def band(curves: Curves, epoch: int) -> tuple[float, float]:
-    """The interval that holds 99 % of the losses of further runs after ``epoch`` (from 1 on).
+def band(curves: Curves, epoch: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """The interval that holds the loss of a further run after ``epoch`` (from 1 on) with that confidence.
 
     The prediction interval of a normal sample: mean ± t · s · √(1 + 1/n).
     """
     losses = [of_seed[epoch - 1] for of_seed in curves.losses.values()]
     count = len(losses)
-    reach = t_quantile((1 + CONFIDENCE) / 2, count - 1) * statistics.stdev(losses) * math.sqrt(1 + 1 / count)
+    reach = t_quantile((1 + confidence) / 2, count - 1) * statistics.stdev(losses) * math.sqrt(1 + 1 / count)
     return statistics.fmean(losses) - reach, statistics.fmean(losses) + reach
 
 
@@ -51,11 +51,11 @@ def applies_to(case: Case, data: str, *, shuffled: bool, limited: bool) -> bool:
     return same and not shuffled and not limited
 
 
-def outside(losses: Sequence[float], curves: Curves) -> list[str]:
+def outside(losses: Sequence[float], curves: Curves, confidence: float = CONFIDENCE) -> list[str]:
     """A phrase for each epoch whose loss lies outside of the band."""
     phrases = []
     for epoch, loss in enumerate(losses[: len(curves.published_losses)], 1):
-        low, high = band(curves, epoch)
+        low, high = band(curves, epoch, confidence)
         if not low <= loss <= high:
             phrases.append(f"epoch {epoch} {'above' if loss > high else 'below'} [{low:.3f}, {high:.3f}]")
     return phrases

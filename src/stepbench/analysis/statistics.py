@@ -41,9 +41,9 @@ class Estimate(msgspec.Struct, frozen=True):
 
 
 def step_time(measurement: Measurement) -> Estimate | None:
-    """Seconds a step: the geometric mean over replicates of their median block, with a Student interval."""
+    """Seconds a step: the geometric mean over blocks, then over replicates, with a Student interval over these."""
     logs = [
-        math.log(statistics.median(_step_seconds(block) for block in replicate.blocks))
+        statistics.fmean(_log_step_seconds(block) for block in replicate.blocks)
         for replicate in measurement.replicates
         if replicate.blocks
     ]
@@ -53,13 +53,16 @@ def step_time(measurement: Measurement) -> Estimate | None:
 def speedup(measurement: Measurement, reference: Measurement) -> Estimate | None:
     """How many times faster than the reference, paired by round and by replicate.
 
-    Within a replicate, the median over rounds of the log ratio of the two blocks of that round, which were timed
-    within seconds of each other, so that the machine's drift cancels; over replicates, mean and Student interval.
-    None when no round holds both.
+    Within a replicate, the mean over rounds of the log ratio of the blocks of that round, which were timed within
+    seconds of each other, so that the machine's drift cancels; over replicates, mean and Student interval. None when
+    no round holds both.
+
+    Means and not medians: a machine that has two speeds, as virtual ones have, gives times in two clusters, and a
+    median jumps from one to the other.
     """
     others = {replicate.number: replicate for replicate in reference.replicates}
     logs = [
-        statistics.median(ratios)
+        statistics.fmean(ratios)
         for replicate in measurement.replicates
         if replicate.number in others and (ratios := _log_ratios(others[replicate.number], replicate))
     ]
@@ -108,17 +111,23 @@ def _probability_within(angle: float, degrees_of_freedom: int) -> float:
     return (angle + sine * total) * 2 / math.pi if odd else sine * total
 
 
-def _step_seconds(block: Block) -> float:
-    return block.seconds / block.steps
+def _log_step_seconds(block: Block) -> float:
+    return math.log(block.seconds / block.steps)
 
 
 def _log_ratios(reference: Replicate, replicate: Replicate) -> list[float]:
-    blocks = {block.round: block for block in reference.blocks}
+    """One a round that has blocks of both, of which the reference may have several."""
+    theirs, mine = _by_round(reference), _by_round(replicate)
     return [
-        math.log(_step_seconds(blocks[block.round]) / _step_seconds(block))
-        for block in replicate.blocks
-        if block.round in blocks
+        statistics.fmean(theirs[number]) - statistics.fmean(logs) for number, logs in mine.items() if number in theirs
     ]
+
+
+def _by_round(replicate: Replicate) -> dict[int, list[float]]:
+    rounds: dict[int, list[float]] = {}
+    for block in replicate.blocks:
+        rounds.setdefault(block.round, []).append(_log_step_seconds(block))
+    return rounds
 
 
 def _exponential(logs: Sequence[float]) -> Estimate | None:

@@ -29,6 +29,9 @@ from stepbench.spec import Case, Plan
 
 MAX_TEAM = 10
 """Workers that may be resident together: each holds TensorFlow, most of a GiB."""
+REFERENCE_BLOCKS = 3
+"""Blocks of the reference in a round. Its noise is in every comparison, so with k other cases it should be sampled
+about √k times as often as each (Dunnett, Journal of the American Statistical Association 50, 1955)."""
 
 
 class Journal(Protocol):
@@ -94,6 +97,12 @@ def line_ups(cases: Sequence[Case]) -> Iterator[tuple[Case, ...]]:
             yield (*reference, *others[start : start + room])
 
 
+def blocks_of_a_round(cases: Sequence[Case]) -> list[Case]:
+    """The cases that a round times, as often as it does."""
+    more = REFERENCE_BLOCKS - 1 if len(cases) > 1 else 0
+    return [*cases, *(case for case in cases if case == case.reference for _ in range(more))]
+
+
 def measure(
     plan: Plan,
     teams: Sequence[Team],
@@ -113,7 +122,7 @@ def measure(
         budget_s: about how long it may take; each team gets an equal share of what is left, and at least one round.
     """
     ends = None if budget_s is None else time.monotonic() + budget_s
-    ticker = _Ticker(sum(len(team.cases) * team.rounds for team in teams), report)
+    ticker = _Ticker(sum(len(blocks_of_a_round(team.cases)) * team.rounds for team in teams), report)
     failed: set[Case] = set()
     measured: set[Case] = set()
     for index, team in enumerate(teams):
@@ -123,7 +132,9 @@ def measure(
             continue
         share = None if ends is None else now + (ends - now) / (len(teams) - index)
         with Pool(logs) as pool:
-            failed |= _TeamRun(plan, team, live, pool, journal, ticker).run(share)
+            # Once is enough to know the share of time that waiting for input takes.
+            times_input = plan.input_pipeline and not measured.issuperset(live)
+            failed |= _TeamRun(plan, team, live, pool, journal, ticker).run(share, times_input=times_input)
         measured.update(live)
 
 
@@ -155,7 +166,7 @@ class _TeamRun:
         self._ticker = ticker
         self._random = random.Random(f"{plan.seed}/{team.replicate}")  # noqa: S311 - it shuffles, it guards nothing.
 
-    def run(self, deadline: float | None) -> set[Case]:
+    def run(self, deadline: float | None, *, times_input: bool) -> set[Case]:
         """Measure until the rounds are done or the time is up; give the cases that failed."""
         self._ticker.tick(f"replicate {self._team.replicate + 1}: starting {len(self._live)} workers")
         self._each(lambda case: self._pool.start(case, self._team.replicate))
@@ -163,17 +174,20 @@ class _TeamRun:
         self._each(self._pool.greet)
         self._each(self._prepare)
         for round_number in range(self._team.rounds):
-            self._each(functools.partial(self._measure, round_number))
+            self._each(functools.partial(self._measure, round_number), blocks_of_a_round(self._live))
             self._journal.sync()
             if deadline is not None and time.monotonic() >= deadline:
                 break
-        self._each(self._close)
+        self._each(functools.partial(self._close, times_input))
         self._journal.sync()
         return self._failed
 
-    def _each(self, action: Callable[[Case], None]) -> None:
-        """Do it for every live case, in random order; a failure is its case's own."""
-        for case in self._random.sample(self._live, len(self._live)):
+    def _each(self, action: Callable[[Case], None], cases: Sequence[Case] | None = None) -> None:
+        """Do it for ``cases``, or every live case, in random order; a failure is its case's own."""
+        cases = cases or self._live
+        for case in self._random.sample(cases, len(cases)):
+            if case not in self._live:
+                continue
             try:
                 action(case)
             except WorkerError as error:
@@ -205,8 +219,8 @@ class _TeamRun:
         if failure := judge_block(block):
             raise WorkerError(failure)
 
-    def _close(self, case: Case) -> None:
-        reply, _ = self._pool.ask(case, Close(self._plan.input_pipeline), self._plan.timeout_s)
+    def _close(self, times_input: bool, case: Case) -> None:  # noqa: FBT001 - given by functools.partial.
+        reply, _ = self._pool.ask(case, Close(times_input), self._plan.timeout_s)
         assert isinstance(reply, Closed), "workers answer in kind"
         self._pool.end(case)
         self._journal.append(ReplicateEnded(case.id, self._team.replicate, reply.closing))

@@ -26,6 +26,8 @@ from stepbench.training.workload import Dataset, Workload
 WARM_UP_CALLS = 3
 MIN_RING_CALLS = 2
 RING_BATCHES = 8
+SETTLING_SHARE = 0.3
+"""A call before the block refills the caches, which are cold after a stop. A long call refills them in passing."""
 WORKER_LOG = Path("/proc/self/fd/2")
 
 Batch = tuple[tf.Tensor, tf.Tensor]
@@ -64,6 +66,9 @@ class WarmCase:
         self.evidence = self._gather_evidence(first_loss)
         self.warm_up_s = time.perf_counter() - started
         self.traces.count = 0
+        # What TensorFlow and the case hold lives to the end; going through it takes 0.2 s, now and then, in a block.
+        gc.collect()
+        gc.freeze()
 
     def phases(self, import_s: float, data_s: float) -> Phases:
         """The times of all phases so far, in seconds."""
@@ -73,10 +78,9 @@ class WarmCase:
     def time_block(self, round_number: int, block_seconds: float) -> Block:
         """Time about ``block_seconds`` of steps, at least one call, from the initial state."""
         calls = max(1, round(block_seconds / self.call_s))
-        if self.call_s < block_seconds:  # Caches are cold after a stop: let them settle where that is cheap.
+        if self.call_s < block_seconds * SETTLING_SHARE:
             self.call(*self.ring[-1])
         self.restore()
-        gc.collect()
         noise_before = read_noise()
         tf.test.experimental.sync_devices()
         started = time.perf_counter()

@@ -74,9 +74,9 @@ class TrainingView:
         """Show where the losses lie against the reference band."""
         strays = outside(losses, curves)
         if strays:
-            _say(f"Outside of the band that other seeds span: {', '.join(strays)}.")
+            _say(f"Outside of the band that holds 95 % of seeds: {', '.join(strays)}.")
         else:
-            _say("Every epoch's loss lies within the band that other seeds span.")
+            _say("Every epoch's loss lies within the band that holds 95 % of seeds.")
 
 
 def _say(line: str, **_: object) -> None:
