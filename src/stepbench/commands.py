@@ -52,8 +52,8 @@ class Request:
     steps_per_call: tuple[int, ...] = (1,)
     data: str = "auto"
     plugins: tuple[str, ...] = ()
-    replicates: int = 4
-    rounds: int = 14
+    replicates: int = 5
+    rounds: int = 9
     timeout_s: float = 120.0
     input_pipeline: bool = True
     seed: int = 0

@@ -187,9 +187,9 @@ class Plan(msgspec.Struct, frozen=True):
     data: str
     """The ``--data`` option."""
     plugins: tuple[str, ...] = ()
-    replicates: int = 4
+    replicates: int = 5
     """Fresh processes for each case; with none, nothing is timed."""
-    rounds: int = 14
+    rounds: int = 9
     """In one replicate; each round has a block of every case."""
     block_seconds: float = 0.1
     input_pipeline: bool = True

@@ -14,7 +14,15 @@ from builders import make_block, make_case, make_measurement, make_replicate
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepbench.analysis.statistics import CONFIDENCE, Estimate, mean_interval, speedup, step_time, t_quantile
+from stepbench.analysis.statistics import (
+    CONFIDENCE,
+    Estimate,
+    mean_interval,
+    speedup,
+    step_time,
+    t_quantile,
+    winsorized_mean,
+)
 from stepbench.measurement import Measurement
 
 CASE = make_case("graph")
@@ -123,10 +131,9 @@ def test_blocks_are_paired_by_their_rounds_not_by_their_order() -> None:
 
 
 def test_a_round_that_was_disturbed_on_one_side_does_not_move_the_speedup() -> None:
-    estimate = speedup(
-        make_measurement(CASE, [0.1, 9.0, 0.1], [0.1, 0.1, 0.1]),
-        make_measurement(REFERENCE, [0.2, 0.2, 0.2], [0.2, 0.2, 7.0]),
-    )
+    mine = make_measurement(CASE, [0.1, 0.1, 0.1, 0.1, 7.0], [0.1] * 5)
+    reference = make_measurement(REFERENCE, [0.2] * 5, [0.2, 0.2, 9.0, 0.2, 0.2])
+    estimate = speedup(mine, reference)
     assert estimate is not None
     assert (estimate.low, estimate.value, estimate.high) == pytest.approx((2.0, 2.0, 2.0))
 
@@ -252,3 +259,17 @@ def test_the_blocks_that_the_reference_has_more_in_a_round_are_averaged() -> Non
     estimate = speedup(make_measurement(CASE, [0.1, 0.1]), reference)
     assert estimate is not None
     assert estimate.value == pytest.approx(2.0)  # The geometric mean of 0.1 and 0.4 is 0.2.
+
+
+def test_one_hiccup_counts_as_no_more_than_the_next_slowest() -> None:
+    assert winsorized_mean([1.0, 1.0, 2.0, 2.0, 900.0]) == pytest.approx(8 / 5)
+    assert winsorized_mean([-900.0, 1.0, 1.0, 2.0, 2.0]) == pytest.approx(7 / 5)
+
+
+def test_two_clusters_are_averaged_where_a_median_would_choose_one() -> None:
+    assert winsorized_mean([1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0]) == pytest.approx(11 / 7)
+
+
+def test_few_values_are_all_taken_as_they_are() -> None:
+    assert winsorized_mean([5.0]) == 5.0
+    assert winsorized_mean([1.0, 2.0, 3.0, 10.0]) == 4.0

@@ -16,6 +16,7 @@ import msgspec
 from stepbench.measurement import Block, Measurement, Replicate
 
 CONFIDENCE = 0.95
+FEWEST_TO_DRAW_IN = 5
 
 
 class Estimate(msgspec.Struct, frozen=True):
@@ -41,9 +42,9 @@ class Estimate(msgspec.Struct, frozen=True):
 
 
 def step_time(measurement: Measurement) -> Estimate | None:
-    """Seconds a step: the geometric mean over blocks, then over replicates, with a Student interval over these."""
+    """Seconds a step: the mean over blocks, then over replicates, of logarithms, with a Student interval over these."""
     logs = [
-        statistics.fmean(_log_step_seconds(block) for block in replicate.blocks)
+        winsorized_mean([_log_step_seconds(block) for block in replicate.blocks])
         for replicate in measurement.replicates
         if replicate.blocks
     ]
@@ -57,16 +58,27 @@ def speedup(measurement: Measurement, reference: Measurement) -> Estimate | None
     seconds of each other, so that the machine's drift cancels; over replicates, mean and Student interval. None when
     no round holds both.
 
-    Means and not medians: a machine that has two speeds, as virtual ones have, gives times in two clusters, and a
-    median jumps from one to the other.
     """
     others = {replicate.number: replicate for replicate in reference.replicates}
     logs = [
-        statistics.fmean(ratios)
+        winsorized_mean(ratios)
         for replicate in measurement.replicates
         if replicate.number in others and (ratios := _log_ratios(others[replicate.number], replicate))
     ]
     return _exponential(logs)
+
+
+def winsorized_mean(values: Sequence[float]) -> float:
+    """The mean after the lowest and the highest of five values or more are drawn in to their neighbours.
+
+    One hiccup of the machine then counts as no more than the next slowest block (Tukey and McLaughlin, Sankhya A 25,
+    1963). Not a median: a machine that has two speeds, as virtual ones have, gives times in two clusters, and a median
+    jumps from one to the other.
+    """
+    ordered = sorted(values)
+    if len(ordered) >= FEWEST_TO_DRAW_IN:
+        ordered[0], ordered[-1] = ordered[1], ordered[-2]
+    return statistics.fmean(ordered)
 
 
 def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float | None, float | None]:

@@ -75,6 +75,7 @@ class _GroupVerification:
             return
         for chunk in _chunks(todo, MAX_TEAM):
             self._agree_all(chunk)
+        self._trajectory.unlink(missing_ok=True)  # It is large, and all that it was for is in the journal.
         anchor = next(filter(None, (anchor_of(case, self._known) for case in self._known)), None)
         if anchor is None or not self._settings.seeds:
             return
