@@ -120,7 +120,7 @@ def test_wrong_use_is_one_line_and_exit_code_2_of_the_process() -> None:
         ("--epochs many", "--epochs takes whole numbers"),
         ("--execution fast", "There is no execution 'fast': use eager, graph, xla, keras, or name the file"),
         ("--execution fast --plugin {examples}/hand_written_step.py", "or name its file with --plugin."),
-        ("--execution eager --steps-per-call 2", "Eager execution runs one step a call"),
+        ("--execution eager --steps-per-call 2", "The execution eager runs one step a call"),
         ("--plugin {tmp}/absent.py", "There is no file {tmp}/absent.py: give the path"),
         ("--plugin {tmp}/broken.py", "Importing {tmp}/broken.py raised ZeroDivisionError: division by zero."),
         ("--precision float16", "--precision knows no 'float16'"),

@@ -121,7 +121,9 @@ def start_run(planned: Planned, store: Store) -> Run:
     """
     from stepbench.measuring.environment import collect
 
-    return store.create(planned.plan, collect(Path.cwd()), command=tuple(sys.argv), data=planned.data)
+    return store.create(
+        planned.plan, collect(Path.cwd()), command=(Path(sys.argv[0]).name, *sys.argv[1:]), data=planned.data
+    )
 
 
 def measure_run(

@@ -11,7 +11,7 @@ import pytest
 
 from stepbench.commands import LOGS_FOLDER, Planned, Request, make_plan, measure_run, start_run
 from stepbench.measurement import Closing, Evidence, Replicate
-from stepbench.measuring.schedule import Progress
+from stepbench.measuring.schedule import REFERENCE_BLOCKS, Progress
 from stepbench.spec import EAGER, GRAPH, KERAS, XLA, Case, Device, Precision, Variant
 from stepbench.store import JOURNAL_FILE, Run, Store
 
@@ -118,14 +118,16 @@ def test_every_worker_has_a_log_of_its_own(measured: Measured) -> None:
 def test_progress_counts_the_blocks(measured: Measured) -> None:
     counts = [state.blocks for state in measured.progress]
     assert counts == sorted(counts)
-    assert {state.of_blocks for state in measured.progress} == {len(CASES) * ROUNDS}
-    assert counts[-1] == len(CASES) * ROUNDS
+    planned = (len(CASES) - 1 + REFERENCE_BLOCKS) * ROUNDS
+    assert {state.of_blocks for state in measured.progress} == {planned}
+    assert counts[-1] == planned
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_each_round_has_one_block(measured: Measured, name: str) -> None:
+def test_each_round_has_one_block_of_each_case_and_several_of_the_reference(measured: Measured, name: str) -> None:
     blocks = measured.replicate(name).blocks
-    assert [block.round for block in blocks] == list(range(ROUNDS))
+    times = REFERENCE_BLOCKS if name == "eager" else 1
+    assert [block.round for block in blocks] == [number for number in range(ROUNDS) for _ in range(times)]
     assert all(block.seconds > 0 for block in blocks)
 
 

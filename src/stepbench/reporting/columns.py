@@ -27,7 +27,7 @@ def _break_even_text(case: CaseSummary) -> str:
     if case.break_even_steps is None:
         return "never"
     steps = round(case.break_even_steps)
-    return "at once" if steps == 0 else f"{formats.number(steps)} steps"
+    return "at once" if steps == 0 else f"{steps:,} step{'s' * (steps > 1)}".replace(",", " ")
 
 
 def _is_reference(case: CaseSummary) -> bool:
