@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import statistics
 from collections.abc import Iterable, Sequence
@@ -27,6 +28,7 @@ _PARTS = {
 }
 
 
+@functools.lru_cache(maxsize=1024)  # Every case asks it of every other that might be its twin.
 def complaints(agreement: Agreement) -> tuple[str, ...]:
     """What is wrong with a step, the worst first; nothing for an innocent one."""
     found = [_judge("loss", [point.loss for point in agreement.points], agreement.points)]

@@ -7,6 +7,7 @@ averaging is done on logarithms.
 
 from __future__ import annotations
 
+import functools
 import math
 import statistics
 from collections.abc import Sequence
@@ -86,11 +87,14 @@ def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tu
     mean = statistics.fmean(values)
     if len(values) < 2:  # noqa: PLR2004 - a spread takes two.
         return mean, None, None
-    error = statistics.stdev(values) / math.sqrt(len(values))
+    # statistics.stdev computes in fractions, which is exact and fifty times slower.
+    variance = math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
+    error = math.sqrt(variance / len(values))
     reach = t_quantile((1 + confidence) / 2, len(values) - 1) * error
     return mean, mean - reach, mean + reach
 
 
+@functools.lru_cache(maxsize=256)
 def t_quantile(probability: float, degrees_of_freedom: int) -> float:
     """The quantile of Student's t distribution, for a probability of at least one half.
 
