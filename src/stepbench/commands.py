@@ -28,15 +28,13 @@ from stepbench.spec import (
     Variant,
     Verification,
 )
-from stepbench.store import Journal, Run, Store
+from stepbench.store import LOGS_FOLDER, Journal, Run, Store
 
 if TYPE_CHECKING:
     from stepbench.measuring.schedule import Progress
     from stepbench.reporting.training import TrainingView
     from stepbench.training.checkpoint import Checkpoints
     from stepbench.training.evaluation import Evaluation
-
-LOGS_FOLDER = "logs"
 
 
 @dataclass(frozen=True)

@@ -248,14 +248,12 @@ class _Session:
         return [(run, self._store().folder(run.run_id)) for run in self._runs.values()]
 
     def _measure(self, planned: Planned) -> Run:
-        import msgspec
-
         from stepbench.commands import Planned, measure_run, start_run
         from stepbench.options import duration
         from stepbench.reporting.progress import shown
 
         budget = self._config.getoption("--stepbench-budget")
-        plan = msgspec.structs.replace(planned.plan, cases=tuple(self._selected[id(planned)]))
+        plan = planned.plan.with_cases(tuple(self._selected[id(planned)]))
         store = self._store()
         capture = self._config.pluginmanager.getplugin("capturemanager")
         with capture.global_and_fixture_disabled(), shown() as report:

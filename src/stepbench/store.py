@@ -26,6 +26,7 @@ SCHEMA = 1
 RUN_FILE = "run.json"
 JOURNAL_FILE = "journal.jsonl"
 LATEST = "latest"
+LOGS_FOLDER = "logs"
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):

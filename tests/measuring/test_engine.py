@@ -9,11 +9,11 @@ import msgspec
 import psutil
 import pytest
 
-from stepbench.commands import LOGS_FOLDER, Planned, Request, make_plan, measure_run, start_run
+from stepbench.commands import Planned, Request, make_plan, measure_run, start_run
 from stepbench.measurement import Closing, Evidence, Replicate
 from stepbench.measuring.schedule import REFERENCE_BLOCKS, Progress
 from stepbench.spec import EAGER, GRAPH, KERAS, XLA, Case, Device, Precision, Variant
-from stepbench.store import JOURNAL_FILE, Run, Store
+from stepbench.store import JOURNAL_FILE, LOGS_FOLDER, Run, Store
 
 pytestmark = pytest.mark.tensorflow
 

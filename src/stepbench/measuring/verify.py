@@ -20,6 +20,7 @@ from stepbench.measuring.pool import START_TIMEOUT_S, Pool, Worker, WorkerError,
 from stepbench.measuring.protocol import Agree, Agreed, MakeTrajectory, Train, Trained, TrajectoryMade
 from stepbench.measuring.schedule import MAX_TEAM, Journal, Progress
 from stepbench.spec import Case, Plan, Verification
+from stepbench.store import LOGS_FOLDER
 
 STEP_TIMEOUT_S = 1.0
 """The longest that one training step may take on average."""
@@ -102,7 +103,7 @@ class _GroupVerification:
             file=str(self._trajectory.absolute()),
         )
         self._say("following the reference trajectory")
-        worker = Worker(self._folder / "logs" / "trajectory.log")
+        worker = Worker(self._folder / LOGS_FOLDER / "trajectory.log")
         try:
             worker.reply(START_TIMEOUT_S)
             reply = worker.ask(order, plan.timeout_s + STEP_TIMEOUT_S * self._settings.steps)
@@ -118,7 +119,7 @@ class _GroupVerification:
     def _agree_all(self, cases: Sequence[Case]) -> None:
         """Level 1: every case takes a step from each point of the trajectory."""
         self._say(f"starting {len(cases)} workers to compare steps")
-        with Pool(self._folder / "logs") as pool:
+        with Pool(self._folder / LOGS_FOLDER) as pool:
             self._each(pool, cases, functools.partial(pool.start, purpose="verify"))
             self._each(pool, cases, pool.greet)
             self._each(pool, cases, functools.partial(self._agree, pool))
@@ -143,7 +144,7 @@ class _GroupVerification:
         """Level 2: train seed by seed, each case until its verdict is reached."""
         undecided = list(cases)
         self._say(f"starting {len(cases) + 1} workers to train")
-        with Pool(self._folder / "logs") as pool:
+        with Pool(self._folder / LOGS_FOLDER) as pool:
             self._each(pool, [anchor, *cases], functools.partial(pool.start, purpose="train"))
             self._each(pool, [anchor, *cases], pool.greet)
             for seed in range(self._settings.seeds):
