@@ -11,7 +11,7 @@ from enum import StrEnum
 import msgspec
 
 from stepbench.machine import Noise
-from stepbench.spec import Case
+from stepbench.spec import Case, Device
 from stepbench.trace import Trace
 from stepbench.verification import Agreement, Curve
 
@@ -81,6 +81,29 @@ class Block(msgspec.Struct, frozen=True):
     noise: Noise
     leaked_cpu_s: float = 0.0
     """Processor seconds that the stopped workers used meanwhile; more than 0 spoils the block."""
+    energy_j: float | None = None
+    """Used by the device meanwhile, where it counts that."""
+
+
+class Work(msgspec.Struct, frozen=True):
+    """What one step of a case has to compute, counted from the graph of the workload's own step."""
+
+    flops: float
+    """Floating-point operations a step."""
+    bytes: float
+    """Moved a step if no tensor stayed in a cache: the sizes of all operations' inputs and outputs."""
+    examples: int
+    """In the training set."""
+
+
+class Attainable(msgspec.Struct, frozen=True):
+    """What a device was seen to attain in this run, for others to be held against."""
+
+    device: Device
+    flops: dict[str, float]
+    """Floating-point operations a second of a large matrix product, by the dtype it computes in."""
+    bandwidth: float
+    """Bytes a second between the device and its memory."""
 
 
 class InputWait(msgspec.Struct, frozen=True):
@@ -105,6 +128,8 @@ class Closing(msgspec.Struct, frozen=True):
     device_peak_bytes: int | None
     """Peak of the accelerator's memory, as TensorFlow counts it; null on CPU."""
     input_wait: InputWait | None = None
+    peaks_bytes: dict[str, int] = {}
+    """Peak of memory in each phase (``build``, ``first call``, ``steps``), counted as ``peak_memory_bytes`` is."""
 
 
 class Replicate(msgspec.Struct, frozen=True):
@@ -132,6 +157,7 @@ class Measurement(msgspec.Struct, frozen=True):
     verification_failure: Failure | None = None
     trace: Trace | None = None
     trace_failure: Failure | None = None
+    work: Work | None = None
 
 
 class ReplicateStarted(msgspec.Struct, frozen=True, tag="started"):
@@ -202,10 +228,17 @@ class TraceFailed(msgspec.Struct, frozen=True, tag="trace_failed"):
     failure: Failure
 
 
+class WorkCounted(msgspec.Struct, frozen=True, tag="work"):
+    """What a step of a case computes was counted."""
+
+    case: str
+    work: Work
+
+
 TimingEvent = ReplicateStarted | BlockMeasured | ReplicateEnded | CaseFailed
 VerifyingEvent = AgreementMeasured | CurveMeasured | VerificationFailed
 TracingEvent = TraceCaptured | TraceFailed
-Event = TimingEvent | VerifyingEvent | TracingEvent
+Event = TimingEvent | VerifyingEvent | TracingEvent | WorkCounted
 
 
 def assemble(cases: Sequence[Case], events: Iterable[Event]) -> tuple[Measurement, ...]:
@@ -252,6 +285,8 @@ def grown(measurement: Measurement, event: Event) -> Measurement:
             changed = {"trace": event.trace}
         case TraceFailed():
             changed = {"trace_failure": event.failure}
+        case WorkCounted():
+            changed = {"work": event.work}
     return msgspec.structs.replace(measurement, **changed)
 
 

@@ -21,7 +21,7 @@ import msgspec
 
 from stepbench.errors import StepbenchError
 from stepbench.machine import Environment
-from stepbench.measurement import Event, Measurement, assemble
+from stepbench.measurement import Attainable, Event, Measurement, assemble
 from stepbench.pairs import Calibration, Gate
 from stepbench.spec import Case, Plan
 
@@ -49,6 +49,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     environment: Environment
     plan: Plan
     measurements: tuple[Measurement, ...] = ()
+    attainable: tuple[Attainable, ...] = ()
+    """What each device attained."""
 
 
 class Journal:

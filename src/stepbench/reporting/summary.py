@@ -13,7 +13,7 @@ from stepbench.analysis.breakdown import Category, break_down
 from stepbench.analysis.equivalence import Equivalence, Verdict, judge_cases
 from stepbench.analysis.statistics import Estimate, speedup, step_time
 from stepbench.machine import Environment
-from stepbench.measurement import Failure, Measurement, Replicate
+from stepbench.measurement import Attainable, Failure, Measurement, Replicate
 from stepbench.reporting.warnings import warnings_of
 from stepbench.spec import Case, Verification
 from stepbench.store import Run
@@ -65,16 +65,38 @@ class CaseSummary(msgspec.Struct, frozen=True, kw_only=True):
     first_call_s: float | None
     break_even_steps: float | None
     """Steps after which the first call has paid back against the reference's; null if it never does."""
+    break_even: Estimate | None = None
+    """The same with its interval, whose upper bound is null where it may never pay back."""
+    epoch_s: Estimate | None = None
+    """Of the training set, at the measured step time."""
     peak_memory_bytes: int | None
     """Device memory on an accelerator; on CPU, resident memory above what the process held before the model."""
+    memory_by_phase: dict[str, int] = {}
+    """Peak bytes in each phase."""
+    energy_per_1000_examples_j: Estimate | None = None
     flops_per_step: float | None
     flops_utilization: float | None
+    """Achieved over attainable operations a second, at the precision of the case, on its device, in this run."""
+    bytes_per_step: float | None = None
     input_wait_share: float | None
     equivalence: Equivalence
     trace: str | None
     """The folder of its profiler trace, from the run's."""
     profile: Profile | None
     warnings: tuple[str, ...]
+
+
+class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
+    """What to use for one workload on one device, and why."""
+
+    workload: str
+    device: str
+    best: tuple[str, ...]
+    """The ids of the fastest cases that converge alike: several where they are tied within their intervals."""
+    headline: str
+    """One sentence without a full stop."""
+    why: tuple[str, ...] = ()
+    """Sentences without a full stop, each from evidence in the run."""
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,6 +108,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     environment: Environment
     data: str
     cases: tuple[CaseSummary, ...]
+    attainable: tuple[Attainable, ...] = ()
+    recommendations: tuple[Recommendation, ...] = ()
 
 
 def summarize(run: Run) -> Summary:
@@ -102,6 +126,7 @@ def summarize(run: Run) -> Summary:
         environment=run.environment,
         data=run.data,
         cases=tuple(cases),
+        attainable=run.attainable,
     )
 
 
