@@ -27,9 +27,9 @@ def judged(case: Case, settings: Tracing = SETTINGS, claims: str | None = None, 
     return judge_trace(case, make_trace(case, facts=facts), settings, claims or case.variant.execution)
 
 
-def complaint(failure: Failure | None) -> str:
+def complaint(failure: Failure | None, kind: FailureKind = FailureKind.NOT_PROVED) -> str:
     assert failure is not None
-    assert failure.kind is FailureKind.NOT_PROVED
+    assert failure.kind is kind
     return failure.message
 
 
@@ -72,7 +72,6 @@ PLANTED: list[tuple[Case, dict[str, Any], str]] = [
         {"tools": {"overview_page": None, "memory_profile": "ValueError: no memory"}},
         "the viewer's memory_profile cannot show it (ValueError: no memory)",
     ),
-    (CASE, {"events": MOST_EVENTS + 1}, f"it holds {MOST_EVENTS + 1} events, and viewers show at most {MOST_EVENTS}"),
 ]
 
 
@@ -102,6 +101,11 @@ def test_as_many_events_as_viewers_show_pass() -> None:
     assert judged(CASE, events=MOST_EVENTS) is None
 
 
+def test_one_event_more_is_refused_as_what_no_other_try_will_mend() -> None:
+    message = complaint(judged(CASE, events=MOST_EVENTS + 1), FailureKind.UNSUPPORTED)
+    assert f"it holds {MOST_EVENTS + 1} events, and viewers show at most {MOST_EVENTS}" in message
+
+
 def test_too_many_events_are_the_only_complaint_as_the_rest_is_not_read() -> None:
     fault: dict[str, Any] = {
         "events": 2 * MOST_EVENTS,
@@ -111,7 +115,7 @@ def test_too_many_events_are_the_only_complaint_as_the_rest_is_not_read() -> Non
         "xla_events": 0,
         "overview_steps": 0,
     }
-    assert complaint(judged(IN_XLA, **fault)) == (
+    assert complaint(judged(IN_XLA, **fault), FailureKind.UNSUPPORTED) == (
         "The trace: it holds 2000000 events, and viewers show at most 1000000: trace fewer --steps."
     )
 

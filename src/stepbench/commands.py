@@ -177,20 +177,20 @@ def explain_cases(a: str, b: str, run_name: str, results: Path) -> Explained:
         StepbenchError: when there is no such run, or no such case with a trace in it.
     """
     from stepbench.naming import choose_pair
-    from stepbench.reporting.explanation import explained
+    from stepbench.reporting.explanation import explained, traced
 
-    runs, names, traced = [], [], []
+    runs, names, with_traces = [], [], []
     for name in (a, b):
         other, colon, case = name.rpartition(":")
         run = Store(results).read(other if colon else run_name)
         runs.append(run)
         names.append(case)
-        traced.append({found.case: found for found in run.measurements if found.trace})
-        if not traced[-1]:
+        with_traces.append({found.case: found for found in run.measurements if found.trace})
+        if not with_traces[-1]:
             raise StepbenchError(f"Run {run.run_id} has no traces: make some with 'stepbench profile'.")
     same = runs[0].run_id == runs[1].run_id
-    first, second = choose_pair(names[0], names[1], list(traced[0]), list(traced[1]), distinct=same)
-    return explained(runs[0], traced[0][first], runs[1], traced[1][second])
+    first, second = choose_pair(names[0], names[1], *map(list, with_traces), distinct=same)
+    return explained(traced(runs[0], with_traces[0][first]), traced(runs[1], with_traces[1][second]))
 
 
 def serve_tensorboard(run_name: str, results: Path, port: int | None, say: Callable[[str], None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import functools
 import tempfile
@@ -12,15 +13,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from stepbench.analysis.regression import is_slower
 from stepbench.commands import Request, check_execution, command_line, select
 from stepbench.errors import InterruptedRunError, StepbenchError
 from stepbench.naming import matching
 from stepbench.pairs import Gate, GateCase, GateSettings, SideName
 from stepbench.spec import Case, Device, Plan
-from stepbench.store import LOGS_FOLDER, Store
+from stepbench.store import LOGS_FOLDER, TENSORBOARD_FOLDER, Store
 
 if TYPE_CHECKING:
-    from stepbench.measuring.gate import SidePlan
+    from stepbench.measuring.gate import SidePlan, Sides
     from stepbench.measuring.protocol import Described
     from stepbench.measuring.schedule import Progress
     from stepbench.measuring.worktrees import Side
@@ -81,6 +83,7 @@ def run_gate(asked: GateRequest, store: Store, report: Callable[[Progress], None
             measure_pairs(sides, cases, gate.settings, logs, keeper.keep, report)
         except KeyboardInterrupt:
             raise InterruptedRunError(f"Interrupted; the pairs so far are in {store.folder(gate.gate_id)}.") from None
+        _trace_slower(keeper, sides, store.folder(gate.gate_id), report)
         return keeper.gate
 
 
@@ -95,6 +98,51 @@ class _Keeper:
         cases = tuple(found if case.case == found.case else case for case in self.gate.cases)
         self.gate = msgspec.structs.replace(self.gate, cases=cases)
         self._store.write_gate(self.gate)
+
+
+def _trace_slower(keeper: _Keeper, sides: Sides, folder: Path, report: Callable[[Progress], None]) -> None:
+    """Trace both sides of what is slower; whatever goes wrong costs the explanation, not the verdict."""
+    from stepbench.measuring.sides import trace_sides
+
+    cases = keeper.gate.cases
+    todo = [found for found in cases if is_slower(found, keeper.gate.settings, len(cases))]
+    why = ""
+    try:
+        trace_sides(sides, todo, folder, keeper.keep, report)
+    except KeyboardInterrupt:
+        why = "tracing was interrupted"
+    except StepbenchError as error:
+        why = str(error).removesuffix(".")
+    left = {found.case for found in todo} if why else set()
+    for found in keeper.gate.cases:
+        if found.case in left and not (found.traces or found.untraced):
+            with contextlib.suppress(StepbenchError):  # Kept in memory it can be printed.
+                keeper.keep(msgspec.structs.replace(found, untraced=why))
+    if todo:
+        _show_step_times(keeper.gate, folder)
+
+
+def _show_step_times(gate: Gate, folder: Path) -> None:
+    """Have TensorBoard's profile plugin show how long the traced steps took."""
+    from stepbench.reporting.tensorboard import mark_as_training
+
+    for trace in (trace for found in gate.cases for trace in found.traces.values()):
+        with contextlib.suppress(OSError):
+            mark_as_training(folder / trace.path, gate.environment.software.packages.get("xprof"))
+
+
+def notes(gate: Gate, store: Store) -> tuple[str, ...]:
+    """What there is to say of a gate beside its verdict: where its traces are, and how often gates are right here."""
+    from stepbench.analysis.calibration import rates
+    from stepbench.reporting.calibration import quote
+
+    known = store.newest_calibration(gate.environment.fingerprint)
+    logdir = store.folder(gate.gate_id) / TENSORBOARD_FOLDER
+    traced = any(found.traces for found in gate.cases)
+    return (
+        *([f"the traces of both sides: tensorboard --logdir {logdir}"] if traced else []),
+        quote(rates(known.gates, known.settings) if known else ()),
+    )
 
 
 def _describe(head: Side, asked: GateRequest) -> Described:

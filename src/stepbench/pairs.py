@@ -11,6 +11,7 @@ from stepbench.errors import StepbenchError
 from stepbench.machine import Environment
 from stepbench.measurement import Failure
 from stepbench.spec import Case, Plan
+from stepbench.trace import Trace
 
 SCHEMA = 1
 
@@ -73,6 +74,10 @@ class GateCase(msgspec.Struct, frozen=True):
     case: Case
     pairs: tuple[Pair, ...] = ()
     broken: Broken | None = None
+    traces: dict[SideName, Trace] = {}
+    """Of a case that is slower, for the difference to be explained."""
+    untraced: str = ""
+    """Why a case that is slower lacks a trace; empty if it does not."""
 
 
 class GateSettings(msgspec.Struct, frozen=True):

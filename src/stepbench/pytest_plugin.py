@@ -12,21 +12,26 @@
 
 There is one test a case. The engine measures and verifies all selected cases, before the first of these tests ends;
 pytest-benchmark is given the block times, and stores and compares them as usual.
+
+With ``--stepbench-gate=REV`` there is no run: the tests of ``measured_step`` say whether their cases are slower than at
+REV, without running their own body, and those of ``verified_step`` are left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+import functools
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from stepbench.errors import StepbenchError
+from stepbench.pytest_session import Chosen, Session
+
 if TYPE_CHECKING:
-    from stepbench.commands import Planned, Request
+    from rich.console import Console
+
     from stepbench.reporting.summary import CaseSummary
-    from stepbench.spec import Case
-    from stepbench.store import Run, Store
 
 MEASURED = "measured_step"
 VERIFIED = "verified_step"
@@ -44,6 +49,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--stepbench-no-verify", action="store_true", help="Do not verify that variants converge alike.")
     group.addoption("--stepbench-no-trace", action="store_true", help="Do not capture profiler traces.")
     group.addoption("--stepbench-budget", metavar="TIME", help="About how long to measure at most, such as 4m.")
+    group.addoption("--stepbench-gate", metavar="REV", help="Judge whether cases are slower than at this revision.")
+    group.addoption("--stepbench-threshold", metavar="SHARE", help="The slowdown that matters to it, such as 3%%.")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -53,7 +60,7 @@ def pytest_configure(config: pytest.Config) -> None:
         f"{MARKER}(workload, execution, precision, device, batch_size, steps_per_call, data, plugin): the cases that "
         f"{MEASURED!r} and {VERIFIED!r} stand for, one test each; every argument as the option of 'stepbench run'.",
     )
-    config.stash[_SESSION] = _Session(config)
+    config.stash[_SESSION] = Session(config)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -62,14 +69,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if not fixtures:
         return
     marker = metafunc.definition.get_closest_marker(MARKER)
-    planned = metafunc.config.stash[_SESSION].plan(marker.kwargs if marker else {})
-    chosen = [_Chosen(planned, case) for case in planned.plan.cases]
+    chosen = metafunc.config.stash[_SESSION].choices(marker.kwargs if marker else {})
     ids = [choice.case.id for choice in chosen]
     metafunc.parametrize(fixtures, [[choice] * len(fixtures) for choice in chosen], indirect=True, ids=ids)
 
 
-def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    """Have pytest-benchmark read each test's times from a clock that replays what a worker measured."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what a gate does not judge; have pytest-benchmark read times from a clock that replays a worker's."""
+    if config.stash[_SESSION].base is not None:
+        convergence = [item for item in items if _chosen(item) and MEASURED not in getattr(item, "fixturenames", ())]
+        config.hook.pytest_deselected(items=convergence)
+        items[:] = [item for item in items if item not in convergence]
     for item in items:
         if (chosen := _chosen(item)) is not None:
             group = "/".join(str(part) for part in chosen.case.group)
@@ -86,21 +96,34 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Show the table that ``stepbench report`` shows."""
+    """Show the tables that ``stepbench report`` and ``stepbench gate`` show."""
+    session = config.stash[_SESSION]
+    for run, folder in session.runs():
+        from stepbench.reporting.summary import summarize
+        from stepbench.reporting.terminal import print_summary
+
+        _write(terminalreporter, functools.partial(print_summary, summarize(run)))
+        terminalreporter.write_line(f"\nThe run is in {folder}.")
+    for gate in session.gates():
+        from stepbench.analysis.regression import judge_gate
+        from stepbench.gating import notes
+        from stepbench.reporting.gate import print_gate
+
+        said = notes(gate, session.store)
+        _write(terminalreporter, functools.partial(print_gate, gate, judge_gate(gate), notes=said))
+        terminalreporter.write_line(f"\nThe gate is in {session.store.folder(gate.gate_id)}.")
+
+
+def _write(terminalreporter: pytest.TerminalReporter, show: Callable[[Console], None]) -> None:
     import io
 
     from rich.console import Console
 
-    from stepbench.reporting.summary import summarize
-    from stepbench.reporting.terminal import print_summary
-
-    for run, folder in config.stash[_SESSION].runs():
-        text = io.StringIO()
-        console = Console(file=text, width=terminalreporter._tw.fullwidth, highlight=False)  # noqa: SLF001 - pytest offers no public way to its width.
-        print_summary(summarize(run), console)
-        terminalreporter.section("stepbench")
-        terminalreporter.write(text.getvalue())
-        terminalreporter.write_line(f"\nThe run is in {folder}.")
+    text = io.StringIO()
+    width = terminalreporter._tw.fullwidth  # noqa: SLF001 - pytest offers no public way to its width.
+    show(Console(file=text, width=width, highlight=False))
+    terminalreporter.section("stepbench")
+    terminalreporter.write(text.getvalue())
 
 
 @pytest.hookimpl(trylast=True)
@@ -126,8 +149,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 @pytest.fixture
-def measured_step(request: pytest.FixtureRequest, benchmark: Any) -> CaseSummary:
+def measured_step(request: pytest.FixtureRequest, benchmark: Any) -> CaseSummary | None:
     """The measured case of this test, whose times pytest-benchmark is given; a case that failed fails the test."""
+    if request.config.stash[_SESSION].base is not None:
+        benchmark.disabled = True
+        benchmark(lambda: None)  # Unused, it would warn.
+        return None
     summary, seconds = request.config.stash[_SESSION].measured(request.param)
     if seconds:
         clock = request.node.get_closest_marker("benchmark").kwargs["timer"]
@@ -145,21 +172,47 @@ def verified_step(request: pytest.FixtureRequest) -> CaseSummary:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
-    """Let a failed case fail its test. In a fixture it would be an error of the test's setup."""
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Let a failed case fail its test, in a fixture it would be an error of the test's setup; or judge it by a gate."""
+    chosen = _chosen(pyfuncitem)
+    if chosen is None:
+        return None
+    session = pyfuncitem.config.stash[_SESSION]
+    if session.base is not None:
+        _judge(session, chosen)
+        return True  # The test's own body is about a measurement, and there is none.
+    summary: Any = pyfuncitem.funcargs.get(MEASURED) or pyfuncitem.funcargs[VERIFIED]
+    _check(summary, verified=VERIFIED in pyfuncitem.funcargs)
+    return None
+
+
+def _check(summary: CaseSummary, *, verified: bool) -> None:
     from stepbench.analysis.equivalence import Verdict
 
-    if _chosen(pyfuncitem) is None:
-        return
-    summary: Any = pyfuncitem.funcargs.get(MEASURED) or pyfuncitem.funcargs[VERIFIED]
     if summary.failure is not None:
         pytest.fail(f"{summary.failure.kind}: {summary.failure.message}", pytrace=False)
     verdict, reasons = summary.equivalence.verdict, "; ".join(summary.equivalence.why)
-    if VERIFIED not in pyfuncitem.funcargs or verdict is Verdict.EQUIVALENT:
+    if not verified or verdict is Verdict.EQUIVALENT:
         return
     if verdict is Verdict.DIFFERENT:
         pytest.fail(f"converges differently: {reasons}", pytrace=False)
     pytest.skip(f"{verdict.replace('_', ' ')}: {reasons or 'verification was not asked for'}")
+
+
+def _judge(session: Session, chosen: Chosen) -> None:
+    from stepbench.analysis.regression import GateVerdict, judge_gate
+    from stepbench.reporting.gate import FINDINGS, case_text
+
+    try:
+        gate = session.gated(chosen)
+    except StepbenchError as error:
+        pytest.fail(f"stepbench: {error}", pytrace=False)
+    judgement = judge_gate(gate)
+    (verdict,) = (case.verdict for case in judgement.cases if case.id == chosen.case.id)
+    if verdict in FINDINGS:
+        pytest.fail(case_text(gate, chosen.case.id, judgement), pytrace=False)
+    if verdict is GateVerdict.INCONCLUSIVE:
+        pytest.skip(case_text(gate, chosen.case.id, judgement))
 
 
 class ReplayClock:
@@ -183,93 +236,10 @@ class ReplayClock:
         return self._now
 
 
-class _Chosen:
-    """One case of one marker's plan: the parameter of a test."""
-
-    def __init__(self, planned: Planned, case: Case) -> None:
-        self.planned = planned
-        self.case = case
-
-    def __repr__(self) -> str:
-        return self.case.id  # pytest-benchmark writes it into its JSON.
-
-
-def _chosen(item: pytest.Item) -> _Chosen | None:
+def _chosen(item: pytest.Item) -> Chosen | None:
     parameters = getattr(item, "callspec", None)
     values = parameters.params.values() if parameters else ()
-    return next((value for value in values if isinstance(value, _Chosen)), None)
+    return next((value for value in values if isinstance(value, Chosen)), None)
 
 
-class _Session:
-    """What this pytest session plans and has measured: one run for each distinct marker."""
-
-    def __init__(self, config: pytest.Config) -> None:
-        self._config = config
-        self._plans: dict[Request, Planned] = {}
-        self._selected: dict[int, list[Case]] = {}
-        self._runs: dict[int, Run] = {}
-
-    def plan(self, marked: Mapping[str, Any]) -> Planned:
-        from stepbench.commands import make_plan
-        from stepbench.errors import StepbenchError
-        from stepbench.options import measuring_request
-        from stepbench.spec import Tracing, Verification
-
-        verification = None if self._config.getoption("--stepbench-no-verify") else Verification()
-        tracing = None if self._config.getoption("--stepbench-no-trace") else Tracing()
-        arguments = {**marked, **self._overrides(), "verification": verification, "tracing": tracing}
-        if isinstance(arguments.get("plugin"), str):
-            arguments["plugin"] = (arguments["plugin"],)
-        try:
-            request = measuring_request(**arguments)
-            if request not in self._plans:
-                self._plans[request] = make_plan(request)
-        except (StepbenchError, TypeError) as error:
-            raise pytest.UsageError(f"stepbench: {error}") from error
-        return self._plans[request]
-
-    def select(self, chosen: _Chosen) -> None:
-        cases = self._selected.setdefault(id(chosen.planned), [])
-        if chosen.case not in cases:
-            cases.append(chosen.case)
-
-    def measured(self, chosen: _Chosen) -> tuple[CaseSummary, list[float]]:
-        """The case's summary and its blocks' seconds a step; measures all selected cases when first asked."""
-        from stepbench.reporting.summary import summarize
-
-        key = id(chosen.planned)
-        if key not in self._runs:
-            self._runs[key] = self._measure(chosen.planned)
-        run = self._runs[key]
-        summary = next(case for case in summarize(run).cases if case.id == chosen.case.id)
-        measurement = next(found for found in run.measurements if found.case == chosen.case)
-        blocks = [block for replicate in measurement.replicates for block in replicate.blocks]
-        return summary, [block.seconds / block.steps for block in blocks]
-
-    def runs(self) -> list[tuple[Run, Path]]:
-        return [(run, self._store().folder(run.run_id)) for run in self._runs.values()]
-
-    def _measure(self, planned: Planned) -> Run:
-        from stepbench.commands import Planned, measure_run, start_run
-        from stepbench.options import duration
-        from stepbench.reporting.progress import shown
-
-        budget = self._config.getoption("--stepbench-budget")
-        plan = planned.plan.with_cases(tuple(self._selected[id(planned)]))
-        store = self._store()
-        capture = self._config.pluginmanager.getplugin("capturemanager")
-        with capture.global_and_fixture_disabled(), shown() as report:
-            run = start_run(Planned(plan, planned.data), store)
-            return measure_run(run, store, report.progress, duration("--stepbench-budget", budget) if budget else None)
-
-    def _overrides(self) -> dict[str, Any]:
-        given = {name: self._config.getoption(f"--stepbench-{name}") for name in ("data", "replicates", "rounds")}
-        return {name: value for name, value in given.items() if value is not None}
-
-    def _store(self) -> Store:
-        from stepbench.store import Store
-
-        return Store(Path(self._config.getoption("--stepbench-results")))
-
-
-_SESSION = pytest.StashKey[_Session]()
+_SESSION = pytest.StashKey[Session]()

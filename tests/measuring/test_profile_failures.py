@@ -26,12 +26,14 @@ import contextlib
 import functools
 from pathlib import Path
 
+import msgspec
 import tensorflow as tf
 
 import stepbench
+from stepbench.measuring import tracing
 from stepbench.training.step import train_step
 
-MARKER = Path(__file__).with_name("tried")
+MARKER, TRIES = (Path(__file__).with_name(name) for name in ("tried", "tries"))
 
 
 def plain(state):
@@ -56,6 +58,15 @@ def marked_later(state):
     return without_marks(state)
 
 
+@stepbench.variant("too-long")
+def too_long(state):
+    with TRIES.open("a") as tries:
+        print("tried", file=tries)
+    looked_at = tracing._facts
+    tracing._facts = lambda *seen: msgspec.structs.replace(looked_at(*seen), events=2_000_000)
+    return plain(state)
+
+
 @stepbench.variant("raising")
 def raising(state):
     def step(x, y):
@@ -63,9 +74,9 @@ def raising(state):
 
     return step
 """
-DONE, TRIED_BEFORE, LATER, NEVER, RAISING = (
+DONE, TRIED_BEFORE, LATER, NEVER, TOO_LONG, RAISING = (
     make_case(execution, workload="tiny", batch_size=32)
-    for execution in ("graph", "xla", "marked-later", "never-marked", "raising")
+    for execution in ("graph", "xla", "marked-later", "never-marked", "too-long", "raising")
 )
 EARLIER = make_trace(DONE)
 REFUSED = Failure(FailureKind.NOT_PROVED, "The trace: it marks no steps.")
@@ -119,7 +130,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     results = tmp_path_factory.mktemp("results")
     plugin = results / "steps.py"
     plugin.write_text(USERS_FILE)
-    run = planned(results, (DONE, TRIED_BEFORE, LATER, NEVER, RAISING), plugin)
+    run = planned(results, (DONE, TRIED_BEFORE, LATER, NEVER, TOO_LONG, RAISING), plugin)
     folder = Store(results).folder(run.run_id)
     with Journal(folder) as journal:
         journal.append(TraceCaptured(DONE.id, EARLIER))
@@ -152,6 +163,15 @@ def test_a_trace_that_is_refused_twice_is_a_failure_with_its_reason(outcome: Out
     assert not (outcome.folder / session_of(NEVER.id)).exists()
 
 
+def test_a_trace_of_more_events_than_viewers_show_is_not_tried_again(outcome: Outcome) -> None:
+    found = outcome[TOO_LONG]
+    assert found.trace_failure is not None
+    assert found.trace_failure.message == (
+        "The trace: it holds 2000000 events, and viewers show at most 1000000: trace fewer --steps."
+    )
+    assert (outcome.folder.parent / "tries").read_text() == "tried\n"
+
+
 def test_a_step_that_raises_fails_alone(outcome: Outcome) -> None:
     found = outcome[RAISING]
     assert found.trace_failure == Failure(FailureKind.ERROR, "RuntimeError: planted in the step")
@@ -159,7 +179,7 @@ def test_a_step_that_raises_fails_alone(outcome: Outcome) -> None:
 
 
 def test_a_failed_trace_is_no_failure_of_its_case(outcome: Outcome) -> None:
-    assert [found.failure for found in outcome.run.measurements] == [None] * 5
+    assert [found.failure for found in outcome.run.measurements] == [None] * 6
 
 
 def test_a_resumed_run_traces_nothing_again_that_has_a_trace_or_has_failed(outcome: Outcome) -> None:

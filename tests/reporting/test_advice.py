@@ -8,7 +8,7 @@ from builders import make_case, make_operation, make_run, make_trace, make_trace
 from stepbench.analysis.breakdown import Breakdown, break_down
 from stepbench.machine import Cpu
 from stepbench.reporting.advice import advice
-from stepbench.reporting.explanation import explained
+from stepbench.reporting.explanation import explained, traced
 from stepbench.spec import EAGER, GRAPH, KERAS, XLA, Case, Device, Precision
 from stepbench.trace import GAP, HOST, Operation
 
@@ -177,6 +177,6 @@ def test_an_explanation_advises_on_both_cases_a_first() -> None:
     callback = make_traced(make_case(XLA), make_operation("PyFunc", 0.01), make_operation("Conv2D", 0.01))
     run = make_run(slow_input, callback)
     for a, b in ((slow_input, callback), (callback, slow_input)):
-        first, second = explained(run, a, run, b).advice
+        first, second = explained(traced(run, a), traced(run, b)).advice
         assert first.startswith(a.case.id)
         assert second.startswith(b.case.id)

@@ -1,16 +1,17 @@
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import msgspec
 import pytest
-from builders import make_case, make_operation, make_run, make_traced
+from builders import make_case, make_operation, make_run, make_trace, make_traced
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stepbench.analysis.statistics import step_time
 from stepbench.measurement import Measurement
-from stepbench.reporting.explanation import Explained, explained, headline, main_cause
+from stepbench.reporting.explanation import Explained, explained, headline, main_cause, traced
 from stepbench.spec import EAGER, GRAPH, XLA
 from stepbench.trace import GAP, HOST
 
@@ -44,7 +45,7 @@ LINE_KEYS = {"part", "category", "a_s", "b_s", "difference_s", "a_calls", "b_cal
 
 def explain(a: Measurement, b: Measurement) -> Explained:
     run = make_run(a, b)
-    return explained(run, a, run, b)
+    return explained(traced(run, a), traced(run, b))
 
 
 def test_lines_and_the_unexplained_rest_add_up_to_the_difference() -> None:
@@ -59,6 +60,30 @@ def test_lines_and_the_unexplained_rest_add_up_to_the_difference() -> None:
         ("", "host", HOST),
         ("forward", "cast and copy", "Cast"),
     ]
+
+
+def test_the_unexplained_rest_is_a_share_of_the_difference_whichever_way_it_goes() -> None:
+    for what in (explain(EAGER_CASE, GRAPH_CASE), explain(GRAPH_CASE, EAGER_CASE)):
+        assert what.unexplained_share == pytest.approx(0.001 / 0.0301)
+    assert explain(GRAPH_CASE, GRAPH_CASE).unexplained_share == 0
+
+
+def test_two_sides_of_one_case_are_told_apart_by_their_revision_and_advice_is_about_the_slower() -> None:
+    run = make_run(EAGER_CASE)
+    slower = msgspec.structs.replace(
+        EAGER_CASE, trace=make_trace(EAGER_CASE.case, make_operation(HOST, 0.080, "update", calls=0.0))
+    )
+    untimed = [msgspec.structs.replace(case, replicates=()) for case in (EAGER_CASE, slower)]
+    base, head = (
+        dataclasses.replace(traced(run, case), revision=name)
+        for case, name in zip(untimed, ("base", "head"), strict=True)
+    )
+    for what in (explained(base, head), explained(head, base)):
+        assert headline(what).startswith("eager/float32 of base is 29.9 ms a step faster than eager/float32 of head: ")
+        (advice,) = what.advice
+        assert "spends 100 % of the step in Python and dispatch" in advice
+    parsed = msgspec.json.decode(msgspec.json.encode(explained(base, head)))
+    assert [parsed[side]["revision"] for side in ("a", "b")] == ["base", "head"]
 
 
 def test_the_sides_are_scaled_to_what_was_timed() -> None:
@@ -129,7 +154,7 @@ def test_the_headline_tells_cases_apart_by_whatever_sets_them_apart() -> None:
 
 def test_the_headline_names_the_runs_where_there_are_two() -> None:
     mine, theirs = make_run(GRAPH_CASE), make_run(EAGER_CASE, run_id="20250101-000000-0000")
-    text = headline(explained(mine, GRAPH_CASE, theirs, EAGER_CASE))
+    text = headline(explained(traced(mine, GRAPH_CASE), traced(theirs, EAGER_CASE)))
     assert text.startswith(
         "graph/float32 of 20260102-030405-abcd is 30.1 ms a step faster than eager/float32 of 20250101-000000-0000:"
     )

@@ -8,7 +8,7 @@ from pages import rendered
 from rich.cells import cell_len
 
 from stepbench.measurement import Measurement
-from stepbench.reporting.explanation import Explained, explained, headline, markdown, print_explanation
+from stepbench.reporting.explanation import Explained, explained, headline, markdown, print_explanation, traced
 from stepbench.spec import EAGER, GRAPH
 from stepbench.trace import GAP, HOST
 
@@ -39,7 +39,7 @@ TAGS = {"p", "strong", "table", "thead", "tbody", "tr", "th", "td", "ul", "li"}
 
 def explain(a: Measurement, b: Measurement) -> Explained:
     run = make_run(a, b)
-    return explained(run, a, run, b)
+    return explained(traced(run, a), traced(run, b))
 
 
 def printed(what: Explained, width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:

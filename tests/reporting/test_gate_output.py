@@ -136,12 +136,12 @@ def test_a_gate_says_how_often_gates_are_right_here() -> None:
         "on this machine, gates have called a regression: 1 of 2 of identical code, 1 of 1 with +5.0% planted"
     )
     gate = make_gate(SAME)
-    assert markdown(gate, judge_gate(gate), reliability=quote).endswith(f"- {quote}\n")
+    assert markdown(gate, judge_gate(gate), notes=(quote,)).endswith(f"- {quote}\n")
 
 
 def test_a_gate_on_a_machine_that_was_never_calibrated_says_so() -> None:
     gate = make_gate(SAME)
     file = io.StringIO()
     console = Console(file=file, width=160, highlight=False)
-    print_gate(gate, judge_gate(gate), console, reliability=calibrations.quote(()))
+    print_gate(gate, judge_gate(gate), console, notes=(calibrations.quote(()),))
     assert "is not known: 'stepbench calibrate' measures it" in file.getvalue()

@@ -37,11 +37,6 @@ class Explanation(msgspec.Struct, frozen=True):
     traced_difference_s: float
     """The same difference as the traces alone tell it, with the profiler's cost in both."""
 
-    @property
-    def unexplained_share(self) -> float:
-        """Of the difference, from 0 up."""
-        return abs(self.unexplained_s / self.difference_s) if self.difference_s else 0.0
-
 
 def explain(a: Breakdown, b: Breakdown) -> Explanation:
     """Account for the difference between two cases."""

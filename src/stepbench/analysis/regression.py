@@ -15,7 +15,7 @@ from enum import StrEnum
 import msgspec
 
 from stepbench.analysis.statistics import Estimate, from_logs, t_quantile, winsorized_mean
-from stepbench.pairs import Gate, GateCase, GateSettings, Pair, SideFacts
+from stepbench.pairs import Gate, GateCase, GateSettings, Pair, SideFacts, SideName
 
 FIRST_LOOK = 4
 MISSED = 0.05
@@ -91,6 +91,24 @@ def judge_case(case: GateCase, settings: GateSettings, cases: int = 1) -> CaseJu
         pairs=len(case.pairs),
         seconds=math.fsum(pair.seconds for pair in case.pairs),
         why=why,
+    )
+
+
+def is_slower(case: GateCase, settings: GateSettings, cases: int) -> bool:
+    """Whether one of so many cases is a regression whose steps take longer, so that traces can tell why."""
+    if judge_case(case, settings, cases).verdict is not GateVerdict.REGRESSION:
+        return False
+    totals = statistics.fmean(math.log(_total(pair, "head") / _total(pair, "base")) for pair in case.pairs)
+    return max(totals, statistics.fmean(map(log_ratio, case.pairs))) >= math.log1p(settings.threshold)
+
+
+def side_step_time(case: GateCase, side: SideName) -> Estimate | None:
+    """Seconds a step on one side: the mean over quads, then over pairs, of logarithms, with a Student interval."""
+    return from_logs(
+        [
+            winsorized_mean([statistics.fmean(map(math.log, getattr(quad, side))) for quad in pair.quads])
+            for pair in case.pairs
+        ]
     )
 
 

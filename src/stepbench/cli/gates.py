@@ -55,10 +55,8 @@ def gate(
     output: FormatOption = Format.TEXT,
 ) -> None:
     """Judge whether head is slower than base, from both measured now, in turn, on this machine."""
-    from stepbench.analysis.calibration import rates
     from stepbench.analysis.regression import GateVerdict, judge_gate
-    from stepbench.gating import GateRequest, run_gate
-    from stepbench.reporting import calibration as calibrated
+    from stepbench.gating import GateRequest, notes, run_gate
     from stepbench.reporting import gate as reporting
     from stepbench.reporting.progress import shown
     from stepbench.store import Store
@@ -91,15 +89,14 @@ def gate(
     with shown() as progress:
         found = run_gate(asked, store, progress.progress)
     judgement = judge_gate(found)
-    known = store.newest_calibration(found.environment.fingerprint)
-    reliability = calibrated.quote(rates(known.gates, known.settings) if known else ())
     match output:
         case Format.TEXT:
-            reporting.print_gate(found, judgement, reliability=reliability)
+            reporting.print_gate(found, judgement, notes=notes(found, store))
+            reporting.print_explanations(found)
         case Format.JSON:
-            print_json(judgement)
+            print_json(reporting.report(found, judgement))
         case Format.MARKDOWN:
-            typer.echo(reporting.markdown(found, judgement, reliability=reliability), nl=False)
+            typer.echo(reporting.markdown(found, judgement, notes=notes(found, store)), nl=False)
     codes = {GateVerdict.PASS: EXIT_FINE, GateVerdict.IMPROVED: EXIT_FINE, GateVerdict.INCONCLUSIVE: EXIT_INCONCLUSIVE}
     raise typer.Exit(codes.get(judgement.verdict, EXIT_FINDING))
 

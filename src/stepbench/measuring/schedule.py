@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -97,9 +97,12 @@ def line_ups(cases: Sequence[Case]) -> Iterator[tuple[Case, ...]]:
             yield (*reference, *others[start : start + room])
 
 
-def chunks(cases: Sequence[Case], size: int) -> list[Sequence[Case]]:
-    """Split cases into so many at a time, at most."""
-    return [cases[start : start + size] for start in range(0, len(cases), size)]
+_Item = TypeVar("_Item")
+
+
+def chunks(items: Sequence[_Item], size: int) -> list[Sequence[_Item]]:
+    """Split items, such as cases, into so many at a time, at most."""
+    return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 def blocks_of_a_round(cases: Sequence[Case]) -> list[Case]:

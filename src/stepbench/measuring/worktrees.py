@@ -59,6 +59,15 @@ def checked_out(repository: Path, base: str, head: str | None) -> Iterator[tuple
         yield sides[0], sides[1]
 
 
+def check_revision(repository: Path, name: str) -> None:
+    """Find out before the work whether there is a revision of that name.
+
+    Raises:
+        StepbenchError: when there is no repository or no such revision.
+    """
+    _commit(root_of(repository), name)
+
+
 def root_of(repository: Path) -> Path:
     """The top folder of the repository around ``repository``.
 

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 
 import msgspec
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from stepbench.analysis.breakdown import Breakdown, break_down
 from stepbench.analysis.explain import Contribution, Explanation, explain
 from stepbench.analysis.statistics import Estimate, step_time
+from stepbench.machine import Cpu
 from stepbench.measurement import Measurement
 from stepbench.reporting import formats
 from stepbench.reporting.advice import advice
 from stepbench.reporting.markdown import escape
 from stepbench.reporting.terminal import make_console
+from stepbench.spec import Case
 from stepbench.store import Run
+from stepbench.trace import Trace
 
 SCHEMA = 1
 WORTH_A_LINE = 0.01
@@ -26,11 +30,28 @@ ROUNDING = 1e-9
 """A share of a step that is no difference."""
 
 
-class Side(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True)
+class Traced:
+    """A case with a trace, to be explained against another."""
+
+    run_id: str
+    """Of its run, or of its gate."""
+    case: Case
+    trace: Trace
+    step_time: Estimate | None
+    """None where it was not timed beside the trace."""
+    cpu: Cpu
+    revision: str = ""
+    """The side of a gate."""
+
+
+class Side(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One of the two cases."""
 
     run_id: str
     id: str
+    revision: str = ""
+    """Base or head, of a gate."""
     step_s: float
     """Without the profiler."""
     step_time_s: Estimate | None
@@ -68,12 +89,23 @@ class Explained(msgspec.Struct, frozen=True, kw_only=True):
     doubts: tuple[str, ...]
     advice: tuple[str, ...]
 
+    @property
+    def unexplained_share(self) -> float:
+        """Of the difference, from 0 up."""
+        return abs(self.unexplained_s / self.difference_s) if self.difference_s else 0.0
 
-def explained(run_a: Run, a: Measurement, run_b: Run, b: Measurement) -> Explained:
-    """Explain the difference between two measurements that have traces."""
+
+def traced(run: Run, measurement: Measurement) -> Traced:
+    """A run's measurement that has a trace."""
+    assert measurement.trace, "asked only of measurements with traces"
+    return Traced(run.run_id, measurement.case, measurement.trace, step_time(measurement), run.environment.cpu)
+
+
+def explained(a: Traced, b: Traced) -> Explained:
+    """Explain the difference between two cases, or two sides of one."""
     one, other = _breakdown(a), _breakdown(b)
     explanation = explain(one, other)
-    side_a, side_b = _side(run_a, a, one), _side(run_b, b, other)
+    side_a, side_b = _side(a, one), _side(b, other)
     return Explained(
         a=side_a,
         b=side_b,
@@ -82,16 +114,13 @@ def explained(run_a: Run, a: Measurement, run_b: Run, b: Measurement) -> Explain
         unexplained_s=explanation.unexplained_s,
         traced_difference_s=explanation.traced_difference_s,
         doubts=_doubts(explanation, side_a, side_b),
-        advice=(
-            *advice(a.case, one, other, run_a.environment.cpu),
-            *advice(b.case, other, one, run_b.environment.cpu),
-        ),
+        advice=_advice(a, b, one, other),
     )
 
 
-def print_explanation(what: Explained) -> None:
+def print_explanation(what: Explained, console: Console | None = None) -> None:
     """Print it as a headline, a table, and what to think and do about it."""
-    console = make_console()
+    console = console or make_console()
     console.print(Text(headline(what), style="bold", overflow="fold"))
     console.print(_table(what))
     for text in (*what.doubts, *what.advice):
@@ -133,21 +162,30 @@ def _name(side: Side, what: Explained) -> str:
     _, execution, precision, *_ = parts[0]
     others = [mine for mine, other in itertools.zip_longest(*parts) if mine != other and mine]
     name = "/".join(dict.fromkeys((execution, precision, *others)))
+    if side.revision:
+        return f"{name} of {side.revision}"
     return name if what.a.run_id == what.b.run_id else f"{name} of {side.run_id}"
 
 
-def _breakdown(measurement: Measurement) -> Breakdown:
-    assert measurement.trace, "asked only of measurements with traces"
-    timed = step_time(measurement)
-    return break_down(measurement.trace, timed.value if timed else None)
+def _breakdown(side: Traced) -> Breakdown:
+    return break_down(side.trace, side.step_time.value if side.step_time else None)
 
 
-def _side(run: Run, measurement: Measurement, breakdown: Breakdown) -> Side:
+def _advice(a: Traced, b: Traced, one: Breakdown, other: Breakdown) -> tuple[str, ...]:
+    """About both cases; about the slower one alone where it is the same case twice."""
+    about_a, about_b = advice(a.case, one, other, a.cpu), advice(b.case, other, one, b.cpu)
+    if a.case != b.case:
+        return (*about_a, *about_b)
+    return about_b if other.step_s >= one.step_s else about_a
+
+
+def _side(side: Traced, breakdown: Breakdown) -> Side:
     return Side(
-        run_id=run.run_id,
-        id=measurement.case.id,
+        run_id=side.run_id,
+        id=side.case.id,
+        revision=side.revision,
         step_s=breakdown.step_s,
-        step_time_s=step_time(measurement),
+        step_time_s=side.step_time,
         overhead=breakdown.overhead,
         calls=breakdown.calls,
     )
@@ -201,8 +239,8 @@ def _cells(what: Explained) -> tuple[list[str], list[list[str]]]:
         sums = [sum(getattr(line, name) for line in others) for name in ("difference_s", "a_s", "b_s")]
         rest = f"{len(others)} smaller ones"
         rows.append([_signed(sums[0]), rest, "", *(formats.number(1e3 * value) for value in sums[1:]), "", ""])
-    share = abs(what.unexplained_s / what.difference_s) if what.difference_s else 0.0
-    rows.append([_signed(what.unexplained_s), f"unexplained ({formats.share(share)})", "", "", "", "", ""])
+    unexplained = f"unexplained ({formats.share(what.unexplained_share)})"
+    rows.append([_signed(what.unexplained_s), unexplained, "", "", "", "", ""])
     a, b = (formats.number(1e3 * side.step_s) for side in (what.a, what.b))
     calls = f"{what.a.calls:.0f} → {what.b.calls:.0f}"
     rows.append([_signed(what.difference_s), "in all", "", a, b, calls, ""])
@@ -220,5 +258,6 @@ def _table(what: Explained) -> RenderableType:
         table.add_column(head, justify="left" if head in ("work", "part", "mostly") else "right")
     for row in rows:
         table.add_row(*(Text(formats.plain(cell)) for cell in row))
-    legend = f"A is {what.a.id}, B is {what.b.id}; + where B takes longer."
+    a, b = (f"{side.id} of {side.revision}" if side.revision else side.id for side in (what.a, what.b))
+    legend = f"A is {a}, B is {b}; + where B takes longer."
     return Group(Text(legend, style="dim"), table)

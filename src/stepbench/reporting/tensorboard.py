@@ -80,7 +80,7 @@ def write_logdir(run: Run, summary: Summary, logdir: Path) -> None:
             _write_events(folder, [(0, started, summary_pb) for summary_pb in _case_summaries(case, started)])
             _write_curves(folder, measurements[case.id], started)
             if case.trace:
-                _mark_as_training(logdir.parent / case.trace, run.environment.software.packages.get("xprof"))
+                mark_as_training(logdir.parent / case.trace, run.environment.software.packages.get("xprof"))
     except OSError as error:
         raise StepbenchError(f"{logdir} cannot be written ({error.strerror}): let its folder be written.") from error
 
@@ -115,11 +115,18 @@ def _case_summaries(case: CaseSummary, started: float) -> Iterable[Any]:
             yield scalar_pb(_tag(name), value)
 
 
-def _mark_as_training(session: Path, converted_by: str | None) -> None:
+def mark_as_training(session: Path, converted_by: str | None) -> None:
     """Have the profile plugin's overview show how long the traced steps took.
 
     It does so for trainings only, which it knows by gradients in an XLA module: of eager steps and graphs it would show
     their parts alone. So what it kept of the conversion right after the capture is made to say that it is a training.
+
+    Args:
+        session: the folder of the trace.
+        converted_by: the version of ``xprof`` that converted it.
+
+    Raises:
+        OSError: when what it kept cannot be read or written.
     """
     from xprof.protobuf.op_stats_pb2 import OpStats
 
