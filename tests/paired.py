@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from builders import ENVIRONMENT, MEBIBYTE, STARTED, make_case, make_plan
+from builders import ENVIRONMENT, MEBIBYTE, STARTED, make_case, make_operation, make_plan, make_trace
 
 from stepbench.measurement import Failure, FailureKind
 from stepbench.pairs import (
@@ -54,6 +54,15 @@ def noisy_pairs(slowdown: float = 0.0, count: int = 5, **changes: Any) -> tuple[
 
 def make_gate_case(*pairs: Pair, case: Case | None = None, **changes: Any) -> GateCase:
     return msgspec.structs.replace(GateCase(case or make_case(), pairs), **changes)
+
+
+def make_traced_gate_case(slowdown: float = 0.1, case: Case | None = None, **changes: Any) -> GateCase:
+    """A case that is slower in head by a matrix product, as the traces of both sides show."""
+    case = case or make_case()
+    convolution = make_operation("Conv2D", STEP_S, "forward")
+    product = make_operation("MatMul", slowdown * STEP_S, "backward")
+    traces = {SideName.BASE: make_trace(case, convolution), SideName.HEAD: make_trace(case, convolution, product)}
+    return make_gate_case(*noisy_pairs(slowdown), case=case, traces=traces, **changes)
 
 
 def make_broken(side: SideName = SideName.HEAD, message: str = "It broke.", case: Case | None = None) -> GateCase:

@@ -15,14 +15,16 @@ import msgspec
 import pytest
 from repositories import commit, git, make_repository
 from rich.console import Console
+from xprof.protobuf.op_stats_pb2 import OpStats
 
 from stepbench import cli
 from stepbench.analysis import regression
 from stepbench.analysis.regression import judge_gate
 from stepbench.measuring import gate as measuring
-from stepbench.pairs import Gate
-from stepbench.reporting.gate import print_gate
-from stepbench.store import GATE_FILE, LOGS_FOLDER
+from stepbench.pairs import Gate, SideName
+from stepbench.reporting.gate import print_explanations, print_gate, report
+from stepbench.reporting.tensorboard import STATISTICS_FILE
+from stepbench.store import GATE_FILE, LOGS_FOLDER, TENSORBOARD_FOLDER, session_of
 
 pytestmark = pytest.mark.tensorflow
 
@@ -70,7 +72,11 @@ class Found:
     judgement: dict[str, Any]
     gate: Gate
     repository: Path
-    logs: list[str]
+    folder: Path
+
+    @property
+    def logs(self) -> list[str]:
+        return [path.name for path in (self.folder / LOGS_FOLDER).iterdir()]
 
     def case(self, execution: str) -> dict[str, Any]:
         (case,) = (case for case in self.judgement["cases"] if case["id"] == f"tiny/{execution}/float32/cpu/b16")
@@ -101,9 +107,8 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
         with pytest.raises(SystemExit) as exited:
             cli.app()
     (stored,) = (folder / "results").glob(f"*/{GATE_FILE}")
-    logs = [path.name for path in (stored.parent / LOGS_FOLDER).iterdir()]
     gate = msgspec.json.decode(stored.read_bytes(), type=Gate)
-    return Found(exited.value.code, msgspec.json.decode(output.getvalue()), gate, repository, logs)
+    return Found(exited.value.code, msgspec.json.decode(output.getvalue()), gate, repository, stored.parent)
 
 
 def test_a_slower_step_is_a_regression_of_as_many_pairs_as_it_takes(found: Found) -> None:
@@ -126,7 +131,8 @@ def test_the_json_is_as_promised_and_the_exit_code_is_a_findings(found: Found) -
     assert (found.judgement["schema"], found.judgement["verdict"]) == (1, "broken")
     assert found.judgement["threshold"] == 0.02
     for case in found.judgement["cases"]:
-        assert set(case) == {"id", "verdict", "ratio", "smallest_detectable", "pairs", "seconds", "why"}
+        expected = {"id", "verdict", "ratio", "smallest_detectable", "pairs", "seconds", "why", "explanation"}
+        assert set(case) == expected
     assert set(found.case("mine")["ratio"]) == {"value", "low", "high", "confidence"}
 
 
@@ -141,7 +147,7 @@ def test_the_text_names_both_revisions_and_the_commit_between(found: Found) -> N
 
 def test_what_is_stored_judges_as_what_was_printed(found: Found, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(regression, "FIRST_LOOK", FIRST_LOOK)
-    assert msgspec.json.decode(msgspec.json.encode(judge_gate(found.gate))) == found.judgement
+    assert msgspec.json.decode(msgspec.json.encode(report(found.gate, judge_gate(found.gate)))) == found.judgement
     for case in found.gate.cases:
         assert [pair.number for pair in case.pairs] == list(range(len(case.pairs)))
         assert {len(pair.quads) for pair in case.pairs} <= {3}
@@ -152,8 +158,43 @@ def test_what_is_stored_judges_as_what_was_printed(found: Found, monkeypatch: py
 
 def test_each_pair_is_a_fresh_process_of_each_side(found: Found) -> None:
     pairs = found.case("mine")["pairs"]
-    assert len([name for name in found.logs if "mine" in name]) == 2 * pairs
+    assert len([name for name in found.logs if "mine" in name and "trace" not in name]) == 2 * pairs
     assert len([name for name in found.logs if "breaking" in name]) == 2
+
+
+def test_a_regression_is_explained_by_what_head_planted(found: Found) -> None:
+    explanation = found.case("mine")["explanation"]
+    sides = [explanation[side] for side in ("a", "b")]
+    assert [side["revision"] for side in sides] == ["base", "head"]
+    assert sides[1]["step_time_s"]["value"] / sides[0]["step_time_s"]["value"] > 1.5
+    first = explanation["lines"][0]
+    assert (first["category"], first["mostly"]) == ("matrix product", "MatMul")
+    assert first["difference_s"] > explanation["difference_s"] / 2
+    assert found.case("breaking")["explanation"] is None
+
+
+def test_both_traces_are_kept_where_tensorboard_looks(found: Found) -> None:
+    (mine,) = (case for case in found.gate.cases if case.case.variant.execution == "mine")
+    sessions = {side: f"{session_of(mine.case.id)}-{side}" for side in SideName}
+    assert {side: trace.path for side, trace in mine.traces.items()} == sessions
+    assert mine.untraced == ""
+    kept = found.folder / TENSORBOARD_FOLDER / "plugins" / "profile"
+    assert {path.name for path in kept.iterdir()} == {Path(session).name for session in sessions.values()}
+    for session in kept.iterdir():
+        assert len(list(session.glob("*.xplane.pb"))) == 1
+        statistics = OpStats.FromString((session / STATISTICS_FILE).read_bytes())
+        assert statistics.run_environment.is_training
+    assert {path.name for path in found.folder.iterdir()} == {GATE_FILE, LOGS_FOLDER, TENSORBOARD_FOLDER}
+
+
+def test_the_text_explains_under_the_table(found: Found) -> None:
+    file = io.StringIO()
+    print_explanations(found.gate, Console(file=file, width=200, highlight=False))
+    _, first, legend, *_ = file.getvalue().splitlines()
+    assert first.startswith("mine/float32 of base is ")
+    assert "faster than mine/float32 of head: " in first
+    assert "mainly for matrix product" in first
+    assert legend.startswith("A is tiny/mine/float32/cpu/b16 of base, B is tiny/mine/float32/cpu/b16 of head;")
 
 
 def test_the_repository_is_left_as_it_was(found: Found) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 from builders import MEBIBYTE
-from paired import FACTS, STEP_S, make_gate_case, make_quads, noisy_pairs
+from paired import FACTS, STEP_S, make_broken, make_gate_case, make_quads, noisy_pairs
 
-from stepbench.analysis.regression import FIRST_LOOK, CaseJudgement, GateVerdict, is_decided, judge_case
+from stepbench.analysis.regression import FIRST_LOOK, CaseJudgement, GateVerdict, is_decided, is_slower, judge_case
 from stepbench.pairs import GateSettings, Pair, Quad
 
 SETTINGS = GateSettings()
@@ -126,6 +126,22 @@ def test_rare_slow_steps_that_only_the_total_shows_are_a_regression() -> None:
     (why,) = found.why
     assert why.startswith("all steps together take 3.0")
     assert judged(*rarely_slow(FIRST_LOOK, 50)).verdict is GateVerdict.INCONCLUSIVE
+
+
+def test_only_a_regression_of_the_steps_can_be_told_from_traces() -> None:
+    slower = {"usual": noisy_pairs(0.1), "rare": rarely_slow(5, 50)}
+    other = {
+        "memory": with_head(peak_memory_bytes=150 * MEBIBYTE),
+        "the first call": with_head(first_call_s=1.5),
+        "undecided": noisy_pairs(0.1, FIRST_LOOK),
+        "the same": noisy_pairs(),
+        "faster": noisy_pairs(-0.1),
+    }
+    for pairs in slower.values():
+        assert is_slower(make_gate_case(*pairs), SETTINGS, 1)
+    for pairs in other.values():
+        assert not is_slower(make_gate_case(*pairs), SETTINGS, 1)
+    assert not is_slower(make_broken(), SETTINGS, 1)
 
 
 def test_a_slower_step_names_what_else_is_worse() -> None:

@@ -10,6 +10,7 @@ import pytest
 from builders import make_case
 from paired import (
     NOISE,
+    STEP_S,
     make_broken,
     make_gate,
     make_gate_case,
@@ -26,6 +27,7 @@ from stepbench.analysis.regression import (
     judge_case,
     judge_gate,
     log_ratio,
+    side_step_time,
 )
 from stepbench.errors import StepbenchError
 from stepbench.pairs import GateSettings, Quad, SideName
@@ -187,3 +189,17 @@ def test_a_slowdown_of_5_percent_is_found_by_ten_pairs_and_one_of_nothing_passes
     assert verdicts.count(GateVerdict.REGRESSION) / len(verdicts) >= 0.95
     unchanged = gates_of(0.0, 0.02)
     assert unchanged.count(GateVerdict.PASS) / len(unchanged) > 0.5
+
+
+def test_a_sides_step_time_has_its_interval_over_pairs() -> None:
+    case = make_gate_case(*noisy_pairs(0.1))
+    base, head = (side_step_time(case, side) for side in SideName)
+    assert base
+    assert head
+    assert (base.value, base.low, base.high) == pytest.approx((STEP_S,) * 3)
+    ratio = judge_case(case, SETTINGS).ratio
+    assert ratio
+    assert (head.value, head.low, head.high) == pytest.approx(
+        (STEP_S * ratio.value, STEP_S * (ratio.low or 0), STEP_S * (ratio.high or 0))
+    )
+    assert side_step_time(make_gate_case(), SideName.BASE) is None

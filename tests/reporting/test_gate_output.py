@@ -6,14 +6,25 @@ import msgspec
 import pytest
 from builders import ODD_NAMES, make_case
 from pages import rendered
-from paired import HEAD, make_broken, make_calibration, make_gate, make_gate_case, noisy_pairs
+from paired import (
+    HEAD,
+    STEP_S,
+    make_broken,
+    make_calibration,
+    make_gate,
+    make_gate_case,
+    make_pairs,
+    make_quads,
+    make_traced_gate_case,
+    noisy_pairs,
+)
 from rich.console import Console
 
 from stepbench.analysis.calibration import rates
 from stepbench.analysis.regression import GateJudgement, judge_gate
-from stepbench.pairs import CalibrationGate, Gate, Revision, SideName
+from stepbench.pairs import CalibrationGate, Gate, Quad, Revision, SideName
 from stepbench.reporting import calibration as calibrations
-from stepbench.reporting.gate import headline, markdown, print_gate
+from stepbench.reporting.gate import GateReport, case_text, headline, markdown, print_explanations, print_gate, report
 
 SLOWER = make_gate_case(*noisy_pairs(0.1))
 SAME = make_gate_case(*noisy_pairs(count=4))
@@ -108,6 +119,73 @@ def test_the_json_is_read_back_as_it_was() -> None:
     assert set(plain) == {"schema", "verdict", "threshold", "cases"}
     fields = {"id", "verdict", "ratio", "smallest_detectable", "pairs", "seconds", "why"}
     assert [set(case) for case in plain["cases"]] == [fields, fields]
+
+
+EXPLAINED = make_gate(make_traced_gate_case(), make_gate_case(*noisy_pairs(count=4), case=make_case("eager")))
+HEADLINE = "graph/float32 of base is 1.01 ms a step faster than graph/float32 of head: 10.0 against 11.0 ms"
+
+
+def explained_text(gate: Gate) -> str:
+    file = io.StringIO()
+    print_explanations(gate, Console(file=file, width=160, highlight=False))
+    return file.getvalue()
+
+
+def test_a_slower_case_is_explained_by_its_traces_at_the_measured_times() -> None:
+    lines = explained_text(EXPLAINED).splitlines()
+    assert lines[1].startswith(f"{HEADLINE}, mainly for matrix product in backward")
+    assert lines[2].startswith(f"A is {make_case().id} of base, B is {make_case().id} of head;")
+    assert "MatMul" in lines[4]
+    page = rendered(markdown(EXPLAINED, judge_gate(EXPLAINED)))
+    assert [len(table) for table in page.tables] == [3, 5]
+    assert HEADLINE in page.text
+
+
+def test_the_json_has_the_explanation_of_each_slower_case_and_null_else() -> None:
+    encoded = msgspec.json.encode(report(EXPLAINED, judge_gate(EXPLAINED)))
+    plain = msgspec.json.decode(encoded)
+    assert set(plain) == {"schema", "verdict", "threshold", "cases"}
+    slower, same = plain["cases"]
+    assert set(slower) == {"id", "verdict", "ratio", "smallest_detectable", "pairs", "seconds", "why", "explanation"}
+    assert (slower["explanation"]["lines"][0]["mostly"], same["explanation"]) == ("MatMul", None)
+    assert slower["explanation"]["a"]["run_id"] == EXPLAINED.gate_id
+    assert msgspec.json.decode(encoded, type=GateReport) == report(EXPLAINED, judge_gate(EXPLAINED))
+    without = msgspec.json.decode(msgspec.json.encode(judge_gate(EXPLAINED)))
+    for case in plain["cases"]:
+        del case["explanation"]
+    assert plain == without
+
+
+def test_a_failure_to_trace_is_one_sentence_beside_the_verdict() -> None:
+    untraced = make_gate_case(*noisy_pairs(0.1), untraced="head could not be traced: error: It broke.\nTwice")
+    gate = make_gate(untraced)
+    said = f"{make_case().id}: it is not explained, as head could not be traced: error: It broke. Twice"
+    assert terminal(gate).startswith("REGRESSION: ")
+    assert f"- {said}\n" in terminal(gate)
+    assert said in rendered(markdown(gate, judge_gate(gate))).text
+    assert explained_text(gate) == ""
+
+
+def test_where_only_rare_steps_are_slower_the_explanation_is_doubted() -> None:
+    rare = Quad((STEP_S, STEP_S), (50 * STEP_S, 50 * STEP_S))
+    pairs = make_pairs(*(0.0,) * 5, quads=(*make_quads(count=23), rare))
+    gate = make_gate(msgspec.structs.replace(make_traced_gate_case(), pairs=pairs))
+    assert judge_gate(gate).verdict == "regression"
+    assert "the usual step is not slower by the threshold" in explained_text(gate)
+    assert "the usual step" not in explained_text(EXPLAINED)
+
+
+def test_the_text_of_one_case_has_its_own_reasons_the_commits_and_its_explanation() -> None:
+    gate = make_gate(*EXPLAINED.cases, make_broken(message="planted", case=make_case("xla")))
+    judgement = judge_gate(gate)
+    slower, same, broken = (case_text(gate, case.case.id, judgement) for case in gate.cases)
+    assert slower.startswith("regression: head / base 1.101 [1.095, 1.107], threshold 2.0%\n")
+    assert "- between them: bbbbbbb Make it slower" in slower
+    assert HEADLINE in slower
+    assert "planted" not in slower
+    assert same == "pass: head / base 1.000 [0.992, 1.007], threshold 2.0%"
+    assert broken.splitlines()[0] == "broken: head / base –, threshold 2.0%"
+    assert f"- {make_case('xla').id}: head fails: error: planted" in broken
 
 
 def test_a_calibration_shows_what_was_planted_and_how_often_it_was_found() -> None:
