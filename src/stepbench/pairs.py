@@ -81,10 +81,10 @@ class GateSettings(msgspec.Struct, frozen=True):
     threshold: float = 0.02
     """The slowdown that matters, as a share."""
     false_alarms: float = 0.02
-    """The chance, at most, to call a case that is no slower a regression, over all looks at it."""
+    """The chance, at most, to call a case that is no slower a regression, over all looks, checks and cases."""
     budget_s: float = 180.0
     """About how long to measure at most."""
-    pairs: int = 10
+    pairs: int = 20
     """At most, for one case."""
 
     def __post_init__(self) -> None:

@@ -20,7 +20,7 @@ from paired import (
 from scipy import stats
 
 from stepbench.analysis.regression import (
-    FIRST_LOOK,
+    LOOKS,
     GateVerdict,
     is_decided,
     judge_case,
@@ -39,7 +39,7 @@ def verdict(*logs: float, settings: GateSettings = SETTINGS, cases: int = 1) -> 
 
 
 def test_identical_code_passes_at_the_first_look() -> None:
-    judged = judge_case(make_gate_case(*noisy_pairs(count=FIRST_LOOK)), SETTINGS)
+    judged = judge_case(make_gate_case(*noisy_pairs(count=LOOKS[0])), SETTINGS)
     assert (judged.verdict, judged.why, judged.pairs, judged.seconds) == (GateVerdict.PASS, (), 4, 48.0)
     assert judged.ratio
     assert judged.ratio.low is not None
@@ -49,13 +49,13 @@ def test_identical_code_passes_at_the_first_look() -> None:
 
 @pytest.mark.parametrize("slowdown", [0.05, 0.1, 1.0])
 def test_a_slowdown_is_a_regression_only_when_one_more_pair_shows_it_again(slowdown: float) -> None:
-    at_first = make_gate_case(*noisy_pairs(slowdown, FIRST_LOOK))
+    at_first = make_gate_case(*noisy_pairs(slowdown, LOOKS[0]))
     assert judge_case(at_first, SETTINGS).verdict is GateVerdict.INCONCLUSIVE
     assert not is_decided(at_first, SETTINGS, 1)
-    again = make_gate_case(*noisy_pairs(slowdown, FIRST_LOOK + 1))
+    again = make_gate_case(*noisy_pairs(slowdown, LOOKS[0] + 1))
     assert judge_case(again, SETTINGS).verdict is GateVerdict.REGRESSION
     assert is_decided(again, SETTINGS, 1)
-    refuted = make_gate_case(*noisy_pairs(slowdown, FIRST_LOOK), make_pair(-math.log1p(slowdown)))
+    refuted = make_gate_case(*noisy_pairs(slowdown, LOOKS[0]), make_pair(-math.log1p(slowdown)))
     assert judge_case(refuted, SETTINGS).verdict is GateVerdict.INCONCLUSIVE
 
 
@@ -169,7 +169,7 @@ def gates_of(slowdown: float, threshold: float) -> tuple[GateVerdict, ...]:
             log = chance.gauss(math.log1p(slowdown), SPREAD)
             pair = make_pair(number=number, quads=(Quad((1.0, 1.0), (math.exp(log), math.exp(log))),))
             case = msgspec.structs.replace(case, pairs=(*case.pairs, pair))
-            if number + 1 >= FIRST_LOOK and is_decided(case, settings, 1):
+            if number + 1 >= LOOKS[0] and is_decided(case, settings, 1):
                 break
         verdicts.append(judge_case(case, settings).verdict)
     return tuple(verdicts)
