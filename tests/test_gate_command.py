@@ -59,7 +59,7 @@ def product(x):
 )
 
 
-FIRST_LOOK = 2
+LOOKS = (2, 4, 6)
 
 
 @dataclass(frozen=True)
@@ -93,9 +93,9 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
     ]
     output = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(output):
-        patch.setattr(regression, "FIRST_LOOK", FIRST_LOOK)
+        patch.setattr(regression, "LOOKS", LOOKS)
         patch.setattr(measuring, "FEWEST_QUADS", 3)
-        patch.setattr(measuring, "BLOCKS_OF_A_TEAM", 12)
+        patch.setattr(measuring, "QUADS_S", 0.0)
         patch.setattr(sys, "argv", command)
         patch.chdir(repository)
         with pytest.raises(SystemExit) as exited:
@@ -111,7 +111,7 @@ def test_a_slower_step_is_a_regression_of_as_many_pairs_as_it_takes(found: Found
     assert mine["verdict"] == "regression"
     assert mine["ratio"]["value"] > 1.5
     assert mine["ratio"]["low"] > 1
-    assert FIRST_LOOK < mine["pairs"] <= 10
+    assert LOOKS[0] < mine["pairs"] <= LOOKS[-1] + 1
 
 
 def test_a_head_that_raises_is_broken_with_its_side_and_its_reason_at_once(found: Found) -> None:
@@ -140,7 +140,7 @@ def test_the_text_names_both_revisions_and_the_commit_between(found: Found) -> N
 
 
 def test_what_is_stored_judges_as_what_was_printed(found: Found, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(regression, "FIRST_LOOK", FIRST_LOOK)
+    monkeypatch.setattr(regression, "LOOKS", LOOKS)
     assert msgspec.json.decode(msgspec.json.encode(judge_gate(found.gate))) == found.judgement
     for case in found.gate.cases:
         assert [pair.number for pair in case.pairs] == list(range(len(case.pairs)))

@@ -113,19 +113,20 @@ def test_the_json_is_read_back_as_it_was() -> None:
 def test_a_calibration_shows_what_was_planted_and_how_often_it_was_found() -> None:
     gates = [CalibrationGate(0.1, SLOWER), CalibrationGate(0.0, SAME), CalibrationGate(0.0, SAME)]
     calibration = make_calibration(gates)
-    measured = rates(gates, calibration.settings)
+    measured = calibrations.calibrated(calibration)
     file = io.StringIO()
-    calibrations.print_calibration(calibration, measured, Console(file=file, width=160, highlight=False))
-    first, _, nothing, slower = file.getvalue().splitlines()
+    calibrations.print_calibration(measured, Console(file=file, width=160, highlight=False))
+    first, _, nothing, slower, *curve = file.getvalue().splitlines()
     assert first == f"calibration 20260102-030405-cafe: gates of {make_case().id}, threshold 2.0%"
     assert nothing.split() == ["nothing", "2", "0", "2", "0", "0%", "[0%,", "84%]", "48.0", "s"]
     assert slower.split()[:6] == ["+10.0%", "1", "1", "0", "0", "100%"]
-    page = rendered(calibrations.markdown(calibration, measured))
+    assert " ".join(curve).startswith("By resampling these pairs, gates would call a regression of 0% in 0%, 1% in ")
+    page = rendered(calibrations.markdown(measured))
     assert [row[0] for row in page.rows] == ["planted", "nothing", "+10.0%"]
 
 
 def test_a_calibration_without_gates_is_a_table_without_rows() -> None:
-    assert rendered(calibrations.markdown(make_calibration(), ())).rows == [list(calibrations.HEADS)]
+    assert rendered(calibrations.markdown(calibrations.calibrated(make_calibration()))).rows == [list(calibrations.HEADS)]
 
 
 def test_a_gate_says_how_often_gates_are_right_here() -> None:

@@ -80,12 +80,15 @@ def judge_gate(gate: Gate) -> GateJudgement:
 
 
 def is_decided(case: GateCase, settings: GateSettings, cases: int) -> bool:
-    """Whether there is a verdict on one of so many cases at a time when one may be given."""
-    done = len(case.pairs)
-    verdict = judge_case(case, settings, cases).verdict
+    """Whether there is a verdict on one of so many cases, at a time when one may be given."""
+    return case.broken is not None or may_stop(len(case.pairs), judge_case(case, settings, cases).verdict)
+
+
+def may_stop(pairs: int, verdict: GateVerdict) -> bool:
+    """Whether a verdict counts after so many pairs: at a look, or one pair later, which confirms a suspect."""
     if verdict is GateVerdict.PASS:
-        return done in LOOKS
-    return verdict is not GateVerdict.INCONCLUSIVE and (case.broken is not None or {done, done - 1} & {*LOOKS} != set())
+        return pairs in LOOKS
+    return verdict in (GateVerdict.REGRESSION, GateVerdict.IMPROVED) and not {pairs, pairs - 1}.isdisjoint(LOOKS)
 
 
 def judge_case(case: GateCase, settings: GateSettings, cases: int = 1) -> CaseJudgement:
@@ -121,7 +124,7 @@ def _judge(
         counted = "1 pair is" if len(logs) == 1 else f"{len(logs)} pairs are"
         return GateVerdict.INCONCLUSIVE, (f"{counted} too few to judge: raise --budget",)
     alpha = _alpha(settings, cases)
-    verdict, why = _judge_steps(logs, settings, alpha)
+    verdict, why = judge_steps(logs, settings, cases)
     slower = verdict is GateVerdict.REGRESSION
     guarded = _guards(case.pairs, settings, alpha, _proved_twice, totals=not slower)
     if slower or guarded:
@@ -133,7 +136,11 @@ def _judge(
     return verdict, why
 
 
-def _judge_steps(logs: Sequence[float], settings: GateSettings, alpha: float) -> tuple[GateVerdict, tuple[str, ...]]:
+def judge_steps(
+    logs: Sequence[float], settings: GateSettings, cases: int = 1
+) -> tuple[GateVerdict, tuple[str, ...]]:
+    """The verdict on the steps' time alone, and why, from one log ratio a pair; of at least as many as a look takes."""
+    alpha = _alpha(settings, cases)
     threshold = math.log1p(settings.threshold)
     if _proved_twice(logs, threshold, alpha):
         return GateVerdict.REGRESSION, ()

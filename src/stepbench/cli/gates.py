@@ -122,7 +122,6 @@ def calibrate(
     output: FormatOption = Format.TEXT,
 ) -> None:
     """Find out how often gates are right on this machine, from identical code and planted slowdowns."""
-    from stepbench.analysis.calibration import rates
     from stepbench.calibrating import CalibrationRequest
     from stepbench.calibrating import calibrate as run_calibration
     from stepbench.reporting import calibration as reporting
@@ -153,11 +152,11 @@ def calibrate(
     store.check_writable()
     with shown() as progress:
         found = run_calibration(asked, store, progress.progress)
-    measured = rates(found.gates, found.settings)
+    measured = reporting.calibrated(found)
     match output:
         case Format.TEXT:
-            reporting.print_calibration(found, measured)
+            reporting.print_calibration(measured)
         case Format.JSON:
             print_json(measured)
         case Format.MARKDOWN:
-            typer.echo(reporting.markdown(found, measured), nl=False)
+            typer.echo(reporting.markdown(measured), nl=False)
