@@ -49,6 +49,15 @@ class SideFacts(msgspec.Struct, frozen=True):
     """Device memory on an accelerator; on CPU, resident memory above what the process held before the model."""
 
 
+class Load(msgspec.Struct, frozen=True):
+    """What else went on on the machine, in cores on average."""
+
+    others: float
+    """Used by processes that are not ours."""
+    stolen: float
+    """Given to other machines by the hypervisor."""
+
+
 class Pair(msgspec.Struct, frozen=True):
     """One fresh process of each side, measured in turn: the unit of inference."""
 
@@ -58,6 +67,7 @@ class Pair(msgspec.Struct, frozen=True):
     head: SideFacts
     seconds: float
     """That it took, its processes' start included."""
+    load: Load | None = None
 
 
 class Broken(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from stepbench.analysis.calibration import rates
 from stepbench.analysis.regression import GateJudgement, judge_gate
-from stepbench.pairs import CalibrationGate, Gate, Revision, SideName
+from stepbench.pairs import CalibrationGate, Gate, Load, Pair, Revision, SideName
 from stepbench.reporting import calibration as calibrations
 from stepbench.reporting.gate import headline, markdown, print_gate
 
@@ -35,10 +35,25 @@ def test_a_regression_names_both_sides_the_ratio_and_the_commits_between() -> No
     assert row.split() == [make_case().id, "regression", "1.101", "[1.095,", "1.107]", *row.split()[5:]]
     assert row.split()[-3:] == ["5", "60.0", "s"]
     assert notes == [
-        f"- {make_case().id}: all steps together take 1.101× as long",
         "- between them: bbbbbbb Make it slower",
         "- between them: ccccccc Tidy up",
     ]
+
+
+def test_a_gate_says_when_the_machine_was_busy_and_how_much_of_the_time() -> None:
+    pairs = list(noisy_pairs(count=4))
+    assert "busy" not in terminal(make_gate(make_gate_case(*(with_load(pair, others=0.1) for pair in pairs))))
+    pairs[1:3] = (with_load(pair, others=0.8, stolen=0.3) for pair in pairs[1:3])
+    pairs[0], pairs[3] = with_load(pairs[0]), with_load(pairs[3])
+    notes = terminal(make_gate(make_gate_case(*pairs))).splitlines()[-2:]
+    assert notes == [
+        "- the machine was busy: other processes used 0.8 cores while 2 of 4 pairs were measured",
+        "- the machine was busy: the hypervisor took 0.3 cores while 2 of 4 pairs were measured",
+    ]
+
+
+def with_load(pair: Pair, others: float = 0.0, stolen: float = 0.0) -> Pair:
+    return msgspec.structs.replace(pair, load=Load(others, stolen))
 
 
 def test_a_pass_blames_no_commit() -> None:

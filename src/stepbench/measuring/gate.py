@@ -11,11 +11,12 @@ from pathlib import Path
 
 from stepbench.analysis.regression import is_decided
 from stepbench.measurement import Closing, Evidence, Failure, Phases
+from stepbench.measuring.load import LoadMeter
 from stepbench.measuring.pool import Pool, WorkerError
 from stepbench.measuring.protocol import Close, Closed, Measure, Measured, Prepare, Prepared
 from stepbench.measuring.schedule import MAX_TEAM, Progress, chunks
 from stepbench.measuring.worktrees import Side
-from stepbench.pairs import Broken, GateCase, GateSettings, Pair, Quad, SideFacts, SideName
+from stepbench.pairs import Broken, GateCase, GateSettings, Load, Pair, Quad, SideFacts, SideName
 from stepbench.proof import judge_block, judge_start
 from stepbench.spec import Case, Plan
 
@@ -122,6 +123,7 @@ class _TeamPair:
     def run(self) -> Iterator[GateCase]:
         """Measure, and give each case with its pair, or with the side that broke."""
         started = time.monotonic()
+        meter = LoadMeter()
         with Pool[Seat](self._logs) as pool:
             for action in (self._start, self._greet, self._prepare):
                 pool.each(self._live(), functools.partial(action, pool), self._fail)
@@ -131,9 +133,10 @@ class _TeamPair:
                 self._spent[case] += time.monotonic() - began
             pool.each(self._live(), functools.partial(self._close, pool), self._fail)
         seconds = (time.monotonic() - started) / len(self._cases)
+        load = meter.read()
         for case in self._cases:
             broken = self._broken.get(case)
-            yield GateCase(case, () if broken else (self._pair(case, seconds),), broken)
+            yield GateCase(case, () if broken else (self._pair(case, seconds, load),), broken)
 
     def _due(self) -> Case | None:
         """The case with the least time so far among those that need more quads; so all go on side by side."""
@@ -199,9 +202,9 @@ class _TeamPair:
         pool.end(seat)
         self._taken[seat].closing = reply.closing
 
-    def _pair(self, case: Case, seconds: float) -> Pair:
+    def _pair(self, case: Case, seconds: float, load: Load) -> Pair:
         base, head = (_facts(self._taken[Seat(case, side)]) for side in SideName)
-        return Pair(self._number, tuple(self._quads[case]), base, head, seconds)
+        return Pair(self._number, tuple(self._quads[case]), base, head, seconds, load)
 
 
 def _facts(taken: _Taken) -> SideFacts:

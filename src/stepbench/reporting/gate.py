@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Iterator
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -12,6 +15,8 @@ from stepbench.reporting import formats
 from stepbench.reporting.markdown import escape
 from stepbench.reporting.terminal import make_console
 
+BUSY_CORES = 0.15
+"""What a machine does in passing is less."""
 HEADS = ("case", "verdict", "head / base", "smallest detectable", "pairs", "time")
 _STYLES = {GateVerdict.REGRESSION: "red", GateVerdict.BROKEN: "red", GateVerdict.IMPROVED: "green"}
 
@@ -62,4 +67,14 @@ def _notes(gate: Gate, judgement: GateJudgement) -> list[str]:
     notes = [f"{case.id}: {why}" for case in judgement.cases for why in case.why]
     if judgement.verdict in (GateVerdict.REGRESSION, GateVerdict.BROKEN):
         notes += [f"between them: {commit}" for commit in gate.commits]
-    return notes
+    return [*notes, *_busy(gate)]
+
+
+def _busy(gate: Gate) -> Iterator[str]:
+    """Sentences on what else used the processors."""
+    loads = {pair.number: pair.load for case in gate.cases for pair in case.pairs if pair.load}
+    for name, what in (("others", "other processes used"), ("stolen", "the hypervisor took")):
+        cores = [getattr(load, name) for load in loads.values() if getattr(load, name) > BUSY_CORES]
+        if cores:
+            count = f"{len(cores)} of {len(loads)} pairs"
+            yield f"the machine was busy: {what} {statistics.fmean(cores):.1f} cores while {count} were measured"
