@@ -39,7 +39,7 @@ MACHINES = (
     Machine(between=0.015, within=0.03),
     Machine(between=0.03, within=0.01),
     Machine(between=0.0, within=0.1),
-    Machine(between=0.015, within=0.03, drift=0.005),
+    Machine(between=0.005, within=0.03, drift=0.01),
 )
 Order = Callable[[random.Random], str]
 
