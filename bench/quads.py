@@ -1,7 +1,7 @@
 """How long the blocks of a gate should be: the spread of what ten seconds of quads say, by the length of a block.
 
-Identical code on both sides. Each length has pairs of processes of its own, whose quads are cut into windows; the spread is
-that of windows within a pair, so what two processes differ by is not in it (that is `bench/replicates.py`).
+Identical code on both sides. Each length has pairs of processes of its own, whose quads are cut into windows; the
+spread is that of windows within a pair, so what two processes differ by is not in it (that is `bench/replicates.py`).
 
 Run: python bench/quads.py [rounds] (four minutes a round; default 3)
 """

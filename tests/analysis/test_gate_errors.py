@@ -1,4 +1,4 @@
-"""How often the gate's rule errs, by simulation from blocks on: processes that differ, noisy blocks, a machine that drifts."""
+"""How often the gate's rule errs, simulated from blocks on: processes that differ, noisy blocks, a drifting machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who uses the processors while a gate measures. Shares are held against what the system says, never against a clock."""
+"""Who uses the processors while a gate measures. Shares are held against what the system says."""
 
 from __future__ import annotations
 

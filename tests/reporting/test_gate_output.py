@@ -141,7 +141,8 @@ def test_a_calibration_shows_what_was_planted_and_how_often_it_was_found() -> No
 
 
 def test_a_calibration_without_gates_is_a_table_without_rows() -> None:
-    assert rendered(calibrations.markdown(calibrations.calibrated(make_calibration()))).rows == [list(calibrations.HEADS)]
+    nothing = calibrations.calibrated(make_calibration())
+    assert rendered(calibrations.markdown(nothing)).rows == [list(calibrations.HEADS)]
 
 
 def test_a_gate_says_how_often_gates_are_right_here() -> None:

@@ -71,9 +71,7 @@ def _deviations(gate: CalibrationGate) -> list[float]:
     return [widened * (log - mean) for log in logs]
 
 
-def _resampled(
-    log: float, deviations: Sequence[float], settings: GateSettings, chance: random.Random
-) -> GateVerdict:
+def _resampled(log: float, deviations: Sequence[float], settings: GateSettings, chance: random.Random) -> GateVerdict:
     logs: list[float] = []
     verdict = GateVerdict.INCONCLUSIVE
     while len(logs) < settings.pairs:

@@ -1,8 +1,8 @@
 """Is head slower than base? Judged from pairs of fresh processes, one number a pair.
 
 The pair is the unit of inference, because two processes of identical code differ more than blocks of one process.
-There are few looks, further apart the more pairs there are; each gets an equal share of the chance of a false alarm, and
-so does each check and each case (Bonferroni); a suspect must be found again with one more pair of fresh processes.
+There are few looks, further apart the more pairs there are; each gets an equal share of the chance of a false alarm,
+and so does each check and each case (Bonferroni); a suspect must be found again with one more pair of fresh processes.
 """
 
 from __future__ import annotations
@@ -108,10 +108,10 @@ def judge_case(case: GateCase, settings: GateSettings, cases: int = 1) -> CaseJu
 
 def log_ratio(pair: Pair) -> float:
     """The logarithm of head's step time over base's in one pair of processes."""
-    return winsorized_mean(
-        [statistics.fmean(map(math.log, quad.head)) - statistics.fmean(map(math.log, quad.base)) for quad in pair.quads],
-        WINSORIZED,
-    )
+    logs = [
+        statistics.fmean(map(math.log, quad.head)) - statistics.fmean(map(math.log, quad.base)) for quad in pair.quads
+    ]
+    return winsorized_mean(logs, WINSORIZED)
 
 
 def _judge(
@@ -136,9 +136,7 @@ def _judge(
     return verdict, why
 
 
-def judge_steps(
-    logs: Sequence[float], settings: GateSettings, cases: int = 1
-) -> tuple[GateVerdict, tuple[str, ...]]:
+def judge_steps(logs: Sequence[float], settings: GateSettings, cases: int = 1) -> tuple[GateVerdict, tuple[str, ...]]:
     """The verdict on the steps' time alone, and why, from one log ratio a pair; of at least as many as a look takes."""
     alpha = _alpha(settings, cases)
     threshold = math.log1p(settings.threshold)
