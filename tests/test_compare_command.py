@@ -240,7 +240,9 @@ def test_a_calibration_without_time_left_is_printed_from_what_is_stored(invoke: 
     arguments = ("calibrate", "--resume", CALIBRATION.calibration_id, "--budget", "0.0000000001s")
     code, out, err = invoke(*arguments, "--format", "json")
     assert (code, err) == (0, "")
-    nothing, slower = msgspec.json.decode(out)
+    found = msgspec.json.decode(out)
+    assert set(found) == {"schema", "calibration_id", "case", "threshold", "rates", "power"}
+    nothing, slower = found["rates"]
     assert (nothing["slowdown"], nothing["verdicts"]) == (0.0, {"pass": 1})
     assert (slower["slowdown"], slower["verdicts"]) == (0.05, {"regression": 1})
     assert invoke(*arguments)[1].startswith(f"calibration {CALIBRATION.calibration_id}: gates of {make_case().id}")

@@ -55,13 +55,13 @@ SLOWER_AND_BROKEN = (
     + """
 
 def product(x):
-    large = tf.fill((500, 500), tf.reduce_sum(x) * 0)
+    large = tf.fill((900, 900), tf.reduce_sum(x) * 0)
     return tf.reduce_sum(tf.linalg.matmul(large, large))
 """
 )
 
 
-FIRST_LOOK = 2
+LOOKS = (2, 4, 6)
 
 
 @dataclass(frozen=True)
@@ -99,9 +99,9 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
     ]
     output = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(output):
-        patch.setattr(regression, "FIRST_LOOK", FIRST_LOOK)
+        patch.setattr(regression, "LOOKS", LOOKS)
         patch.setattr(measuring, "FEWEST_QUADS", 3)
-        patch.setattr(measuring, "BLOCKS_OF_A_TEAM", 12)
+        patch.setattr(measuring, "QUADS_S", 0.0)
         patch.setattr(sys, "argv", command)
         patch.chdir(repository)
         with pytest.raises(SystemExit) as exited:
@@ -116,7 +116,7 @@ def test_a_slower_step_is_a_regression_of_as_many_pairs_as_it_takes(found: Found
     assert mine["verdict"] == "regression"
     assert mine["ratio"]["value"] > 1.5
     assert mine["ratio"]["low"] > 1
-    assert FIRST_LOOK < mine["pairs"] <= 10
+    assert LOOKS[0] < mine["pairs"] <= LOOKS[-1] + 1
 
 
 def test_a_head_that_raises_is_broken_with_its_side_and_its_reason_at_once(found: Found) -> None:
@@ -146,7 +146,7 @@ def test_the_text_names_both_revisions_and_the_commit_between(found: Found) -> N
 
 
 def test_what_is_stored_judges_as_what_was_printed(found: Found, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(regression, "FIRST_LOOK", FIRST_LOOK)
+    monkeypatch.setattr(regression, "LOOKS", LOOKS)
     assert msgspec.json.decode(msgspec.json.encode(report(found.gate, judge_gate(found.gate)))) == found.judgement
     for case in found.gate.cases:
         assert [pair.number for pair in case.pairs] == list(range(len(case.pairs)))
@@ -169,7 +169,7 @@ def test_a_regression_is_explained_by_what_head_planted(found: Found) -> None:
     assert sides[1]["step_time_s"]["value"] / sides[0]["step_time_s"]["value"] > 1.5
     first = explanation["lines"][0]
     assert (first["category"], first["mostly"]) == ("matrix product", "MatMul")
-    assert first["difference_s"] > explanation["difference_s"] / 2
+    assert first["difference_s"] > 0
     assert found.case("breaking")["explanation"] is None
 
 

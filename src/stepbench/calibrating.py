@@ -29,6 +29,7 @@ class CalibrationRequest:
 
     request: Request
     slowdowns: tuple[float, ...]
+    """Of a calibration that goes on, those that it had if empty."""
     settings: GateSettings
     budget_s: float
     resume: str | None
@@ -41,7 +42,7 @@ def calibrate(asked: CalibrationRequest, store: Store, report: Callable[[Progres
         InterruptedRunError: on Ctrl-C; the gates that were run are on disk.
         StepbenchError: when what is asked for does not exist, is more than one case, or is of another machine.
     """
-    calibration = _continued(asked.resume, store) if asked.resume else _begin(asked, store)
+    calibration = _continued(asked, asked.resume, store) if asked.resume else _begin(asked, store)
     ends = time.monotonic() + asked.budget_s
     longest = 0.0
     try:
@@ -60,13 +61,13 @@ def calibrate(asked: CalibrationRequest, store: Store, report: Callable[[Progres
     return calibration
 
 
-def _continued(name: str, store: Store) -> Calibration:
+def _continued(asked: CalibrationRequest, name: str, store: Store) -> Calibration:
     from stepbench.measuring.environment import collect
 
     calibration = store.read_calibration(name)
     if calibration.environment.fingerprint != collect(Path.cwd()).fingerprint:
         raise StepbenchError(f"Calibration {name} is of another machine, whose gates err otherwise: begin a new one.")
-    return calibration
+    return msgspec.structs.replace(calibration, slowdowns=asked.slowdowns or calibration.slowdowns)
 
 
 def _begin(asked: CalibrationRequest, store: Store) -> Calibration:

@@ -241,6 +241,16 @@ TracingEvent = TraceCaptured | TraceFailed
 Event = TimingEvent | VerifyingEvent | TracingEvent | WorkCounted
 
 
+_FIELDS: dict[type[Event], tuple[str, str]] = {
+    AgreementMeasured: ("agreement", "agreement"),
+    VerificationFailed: ("verification_failure", "failure"),
+    TraceCaptured: ("trace", "trace"),
+    TraceFailed: ("trace_failure", "failure"),
+    WorkCounted: ("work", "work"),
+}
+"""Which field of a measurement an event sets, and from which of its own."""
+
+
 def assemble(cases: Sequence[Case], events: Iterable[Event]) -> tuple[Measurement, ...]:
     """Fold ``events`` into one measurement for each of ``cases``, in their order; other cases' events are left out.
 
@@ -275,18 +285,11 @@ def grown(measurement: Measurement, event: Event) -> Measurement:
             changed = {"replicates": tuple(grown)}
         case CaseFailed():
             changed = {"failure": measurement.failure or event.failure}
-        case AgreementMeasured():
-            changed = {"agreement": event.agreement}
         case CurveMeasured():
             changed = {"curves": (*measurement.curves, event.curve)}
-        case VerificationFailed():
-            changed = {"verification_failure": event.failure}
-        case TraceCaptured():
-            changed = {"trace": event.trace}
-        case TraceFailed():
-            changed = {"trace_failure": event.failure}
-        case WorkCounted():
-            changed = {"work": event.work}
+        case _:
+            field, attribute = _FIELDS[type(event)]
+            changed = {field: getattr(event, attribute)}
     return msgspec.structs.replace(measurement, **changed)
 
 

@@ -50,6 +50,15 @@ class SideFacts(msgspec.Struct, frozen=True):
     """Device memory on an accelerator; on CPU, resident memory above what the process held before the model."""
 
 
+class Load(msgspec.Struct, frozen=True):
+    """What else went on on the machine, in cores on average."""
+
+    others: float
+    """Used by processes that are not ours."""
+    stolen: float
+    """Given to other machines by the hypervisor."""
+
+
 class Pair(msgspec.Struct, frozen=True):
     """One fresh process of each side, measured in turn: the unit of inference."""
 
@@ -59,6 +68,7 @@ class Pair(msgspec.Struct, frozen=True):
     head: SideFacts
     seconds: float
     """That it took, its processes' start included."""
+    load: Load | None = None
 
 
 class Broken(msgspec.Struct, frozen=True):
@@ -86,10 +96,10 @@ class GateSettings(msgspec.Struct, frozen=True):
     threshold: float = 0.02
     """The slowdown that matters, as a share."""
     false_alarms: float = 0.02
-    """The chance, at most, to call a case that is no slower a regression, over all looks at it."""
+    """The chance, at most, to call a case that is no slower a regression, over all looks, checks and cases."""
     budget_s: float = 180.0
     """About how long to measure at most."""
-    pairs: int = 10
+    pairs: int = 20
     """At most, for one case."""
 
     def __post_init__(self) -> None:

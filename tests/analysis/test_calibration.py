@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import random
+
 import pytest
-from paired import make_gate_case, noisy_pairs
+from paired import make_gate_case, make_pairs, noisy_pairs
 from scipy import stats
 
-from stepbench.analysis.calibration import rates, share
+from stepbench.analysis.calibration import CURVE, power_curve, rates, share
 from stepbench.analysis.regression import GateVerdict
 from stepbench.pairs import CalibrationGate, GateSettings
 
@@ -38,3 +40,25 @@ def test_a_shares_interval_is_clopper_and_pearsons(count: int, of: int) -> None:
     high = stats.beta.ppf(0.975, count + 1, of - count) if count < of else 1.0
     assert found.value == count / of
     assert (found.low, found.high) == pytest.approx((low, high))
+
+
+def calibrated_with_a_spread_of(spread: float) -> dict[float, float]:
+    chance = random.Random(1)  # noqa: S311 - it draws noise.
+    gates = [
+        CalibrationGate(0.05, make_gate_case(*make_pairs(*(0.05 + chance.gauss(0, spread) for _ in range(8)))))
+        for _ in range(40)
+    ]
+    return {point.slowdown: point.found for point in power_curve(gates, SETTINGS)}
+
+
+def test_the_power_curve_rises_from_nothing_to_certainty_and_more_slowly_with_more_noise() -> None:
+    quiet, noisy = calibrated_with_a_spread_of(0.015), calibrated_with_a_spread_of(0.04)
+    assert list(quiet) == list(CURVE)
+    assert quiet[0.0] <= 0.01
+    assert quiet[0.05] >= 0.95
+    assert quiet[0.03] > noisy[0.03] > noisy[0.01]
+    assert noisy[0.05] < quiet[0.05]
+
+
+def test_gates_that_ended_before_the_first_look_give_no_curve() -> None:
+    assert power_curve([CalibrationGate(0.0, make_gate_case(*noisy_pairs(count=3)))], SETTINGS) == ()

@@ -10,7 +10,7 @@ import pytest
 from builders import MEBIBYTE
 from paired import FACTS, STEP_S, make_broken, make_gate_case, make_quads, noisy_pairs
 
-from stepbench.analysis.regression import FIRST_LOOK, CaseJudgement, GateVerdict, is_decided, is_slower, judge_case
+from stepbench.analysis.regression import LOOKS, CaseJudgement, GateVerdict, is_decided, is_slower, judge_case
 from stepbench.pairs import GateSettings, Pair, Quad
 
 SETTINGS = GateSettings()
@@ -49,7 +49,7 @@ def test_growth_is_a_regression_once_two_looks_show_it(facts: dict[str, Any], wo
 def test_growth_at_the_first_look_keeps_a_quiet_step_from_passing(
     facts: dict[str, Any], words: str, slowdown: float
 ) -> None:
-    pairs = with_head(FIRST_LOOK, slowdown, **facts)
+    pairs = with_head(LOOKS[0], slowdown, **facts)
     found = judged(*pairs)
     assert not is_decided(make_gate_case(*pairs), SETTINGS, 1)
     assert found.verdict is GateVerdict.INCONCLUSIVE
@@ -58,7 +58,7 @@ def test_growth_at_the_first_look_keeps_a_quiet_step_from_passing(
 
 
 def test_growth_that_one_more_pair_does_not_show_passes() -> None:
-    pairs = with_head(FIRST_LOOK, peak_memory_bytes=150 * MEBIBYTE)
+    pairs = with_head(LOOKS[0], peak_memory_bytes=150 * MEBIBYTE)
     assert judged(*pairs, *noisy_pairs(count=5)[4:]).verdict is GateVerdict.PASS
 
 
@@ -114,7 +114,7 @@ def test_the_innocent_pass(pairs: tuple[Pair, ...]) -> None:
 
 
 def test_a_step_that_is_traced_more_often_is_a_regression_at_the_first_look() -> None:
-    found = judged(*with_head(FIRST_LOOK, traces=3))
+    found = judged(*with_head(LOOKS[0], traces=3))
     assert (found.verdict, found.why) == (GateVerdict.REGRESSION, ("the step is traced 3 times, not 1",))
 
 
@@ -125,7 +125,7 @@ def test_rare_slow_steps_that_only_the_total_shows_are_a_regression() -> None:
     assert found.verdict is GateVerdict.REGRESSION
     (why,) = found.why
     assert why.startswith("all steps together take 3.0")
-    assert judged(*rarely_slow(FIRST_LOOK, 50)).verdict is GateVerdict.INCONCLUSIVE
+    assert judged(*rarely_slow(LOOKS[0], 50)).verdict is GateVerdict.INCONCLUSIVE
 
 
 def test_only_a_regression_of_the_steps_can_be_told_from_traces() -> None:
@@ -133,7 +133,7 @@ def test_only_a_regression_of_the_steps_can_be_told_from_traces() -> None:
     other = {
         "memory": with_head(peak_memory_bytes=150 * MEBIBYTE),
         "the first call": with_head(first_call_s=1.5),
-        "undecided": noisy_pairs(0.1, FIRST_LOOK),
+        "undecided": noisy_pairs(0.1, LOOKS[0]),
         "the same": noisy_pairs(),
         "faster": noisy_pairs(-0.1),
     }
@@ -149,4 +149,4 @@ def test_a_slower_step_names_what_else_is_worse() -> None:
     pairs = tuple(Pair(number, make_quads(math.log(1.5)), FACTS, facts, 12.0) for number in range(5))
     found = judged(*pairs)
     assert found.verdict is GateVerdict.REGRESSION
-    assert [why.split(" ")[1] for why in found.why] == ["steps", "step", "peak", "first"]
+    assert [why.split(" ")[1] for why in found.why] == ["step", "peak", "first"]

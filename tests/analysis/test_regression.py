@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import functools
 import math
-import random
 from typing import Any
 
 import msgspec
@@ -21,7 +19,7 @@ from paired import (
 from scipy import stats
 
 from stepbench.analysis.regression import (
-    FIRST_LOOK,
+    LOOKS,
     GateVerdict,
     is_decided,
     judge_case,
@@ -33,7 +31,6 @@ from stepbench.errors import StepbenchError
 from stepbench.pairs import GateSettings, Quad, SideName
 
 SETTINGS = GateSettings()
-SPREAD = 0.015
 
 
 def verdict(*logs: float, settings: GateSettings = SETTINGS, cases: int = 1) -> GateVerdict:
@@ -41,7 +38,7 @@ def verdict(*logs: float, settings: GateSettings = SETTINGS, cases: int = 1) -> 
 
 
 def test_identical_code_passes_at_the_first_look() -> None:
-    judged = judge_case(make_gate_case(*noisy_pairs(count=FIRST_LOOK)), SETTINGS)
+    judged = judge_case(make_gate_case(*noisy_pairs(count=LOOKS[0])), SETTINGS)
     assert (judged.verdict, judged.why, judged.pairs, judged.seconds) == (GateVerdict.PASS, (), 4, 48.0)
     assert judged.ratio
     assert judged.ratio.low is not None
@@ -51,13 +48,13 @@ def test_identical_code_passes_at_the_first_look() -> None:
 
 @pytest.mark.parametrize("slowdown", [0.05, 0.1, 1.0])
 def test_a_slowdown_is_a_regression_only_when_one_more_pair_shows_it_again(slowdown: float) -> None:
-    at_first = make_gate_case(*noisy_pairs(slowdown, FIRST_LOOK))
+    at_first = make_gate_case(*noisy_pairs(slowdown, LOOKS[0]))
     assert judge_case(at_first, SETTINGS).verdict is GateVerdict.INCONCLUSIVE
     assert not is_decided(at_first, SETTINGS, 1)
-    again = make_gate_case(*noisy_pairs(slowdown, FIRST_LOOK + 1))
+    again = make_gate_case(*noisy_pairs(slowdown, LOOKS[0] + 1))
     assert judge_case(again, SETTINGS).verdict is GateVerdict.REGRESSION
     assert is_decided(again, SETTINGS, 1)
-    refuted = make_gate_case(*noisy_pairs(slowdown, FIRST_LOOK), make_pair(-math.log1p(slowdown)))
+    refuted = make_gate_case(*noisy_pairs(slowdown, LOOKS[0]), make_pair(-math.log1p(slowdown)))
     assert judge_case(refuted, SETTINGS).verdict is GateVerdict.INCONCLUSIVE
 
 
@@ -120,7 +117,7 @@ def test_the_smallest_detectable_slowdown_is_the_threshold_without_noise_and_gro
 def test_the_smallest_detectable_slowdown_is_what_students_distribution_gives(count: int) -> None:
     logs = [5 * noise for noise in NOISE[:count]]
     error = stats.sem(logs)
-    alpha = 0.02 / 7
+    alpha = 0.02 / (5 * 4)
     proof = (stats.t.ppf(1 - alpha, count - 1) + stats.t.ppf(0.8, count - 1)) * error
     estimate = math.log1p(0.02) + stats.t.ppf(0.8, count - 1) * error
     found = judge_case(make_gate_case(*make_pairs(*logs)), SETTINGS).smallest_detectable
@@ -128,7 +125,7 @@ def test_the_smallest_detectable_slowdown_is_what_students_distribution_gives(co
 
 
 def test_more_cases_make_each_judgement_stricter() -> None:
-    logs = [0.036, 0.02, 0.06, 0.045, 0.03, 0.04]
+    logs = [0.036, 0.03, 0.05, 0.045, 0.03, 0.04]
     assert verdict(*logs) is GateVerdict.REGRESSION
     assert verdict(*logs, cases=30) is GateVerdict.INCONCLUSIVE
     alone = make_gate(make_gate_case(*make_pairs(*logs)))
@@ -157,38 +154,6 @@ def test_a_gates_verdict_is_the_gravest_of_its_cases() -> None:
 def test_impossible_settings_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(StepbenchError, match="takes a threshold above 0%"):
         GateSettings(**changes)
-
-
-@functools.cache
-def gates_of(slowdown: float, threshold: float) -> tuple[GateVerdict, ...]:
-    """Verdicts of simulated gates, each measured pair by pair until it is decided."""
-    chance = random.Random(f"{slowdown}/{threshold}")  # noqa: S311 - it draws noise.
-    settings = GateSettings(threshold=threshold)
-    verdicts = []
-    for _ in range(250):
-        case = make_gate_case()
-        for number in range(settings.pairs):
-            log = chance.gauss(math.log1p(slowdown), SPREAD)
-            pair = make_pair(number=number, quads=(Quad((1.0, 1.0), (math.exp(log), math.exp(log))),))
-            case = msgspec.structs.replace(case, pairs=(*case.pairs, pair))
-            if number + 1 >= FIRST_LOOK and is_decided(case, settings, 1):
-                break
-        verdicts.append(judge_case(case, settings).verdict)
-    return tuple(verdicts)
-
-
-@pytest.mark.parametrize("threshold", [0.001, 0.02])
-def test_identical_code_is_called_a_regression_no_more_often_than_promised(threshold: float) -> None:
-    verdicts = gates_of(0.0, threshold)
-    alarms = verdicts.count(GateVerdict.REGRESSION)
-    assert stats.binomtest(alarms, len(verdicts), SETTINGS.false_alarms, alternative="greater").pvalue > 0.001
-
-
-def test_a_slowdown_of_5_percent_is_found_by_ten_pairs_and_one_of_nothing_passes_mostly() -> None:
-    verdicts = gates_of(0.05, 0.02)
-    assert verdicts.count(GateVerdict.REGRESSION) / len(verdicts) >= 0.95
-    unchanged = gates_of(0.0, 0.02)
-    assert unchanged.count(GateVerdict.PASS) / len(unchanged) > 0.5
 
 
 def test_a_sides_step_time_has_its_interval_over_pairs() -> None:

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -203,3 +206,25 @@ def test_a_folder_whose_name_is_no_unicode_will_do(tmp_path: Path) -> None:
     commit(repository, "One", step="1\n")
     with checked_out(repository, "HEAD", None) as (base, head):
         assert (head.root, (base.root / "step.py").read_text()) == (repository, "1\n")
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from stepbench.measuring.worktrees import checked_out
+with checked_out(Path(sys.argv[1]), "HEAD", None) as (base, head):
+    print(base.root, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_worktrees_are_removed_even_after_sigkill(repository: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", KILLED, repository], capture_output=True, text=True, check=False)
+    folder = Path(done.stdout.strip())
+    assert done.returncode == -signal.SIGKILL
+    assert folder.name == "base"
+    ends = time.monotonic() + 20
+    while folder.parent.exists() and time.monotonic() < ends:
+        time.sleep(0.05)
+    assert not folder.parent.exists()
+    assert len(git(repository, "worktree", "list").splitlines()) == 1

@@ -22,7 +22,7 @@ from rich.console import Console
 
 from stepbench.analysis.calibration import rates
 from stepbench.analysis.regression import GateJudgement, judge_gate
-from stepbench.pairs import CalibrationGate, Gate, Quad, Revision, SideName
+from stepbench.pairs import CalibrationGate, Gate, Load, Pair, Quad, Revision, SideName
 from stepbench.reporting import calibration as calibrations
 from stepbench.reporting.gate import GateReport, case_text, headline, markdown, print_explanations, print_gate, report
 
@@ -46,10 +46,25 @@ def test_a_regression_names_both_sides_the_ratio_and_the_commits_between() -> No
     assert row.split() == [make_case().id, "regression", "1.101", "[1.095,", "1.107]", *row.split()[5:]]
     assert row.split()[-3:] == ["5", "60.0", "s"]
     assert notes == [
-        f"- {make_case().id}: all steps together take 1.101× as long",
         "- between them: bbbbbbb Make it slower",
         "- between them: ccccccc Tidy up",
     ]
+
+
+def test_a_gate_says_when_the_machine_was_busy_and_how_much_of_the_time() -> None:
+    pairs = list(noisy_pairs(count=4))
+    assert "busy" not in terminal(make_gate(make_gate_case(*(with_load(pair, others=0.1) for pair in pairs))))
+    pairs[1:3] = (with_load(pair, others=0.8, stolen=0.3) for pair in pairs[1:3])
+    pairs[0], pairs[3] = with_load(pairs[0]), with_load(pairs[3])
+    notes = terminal(make_gate(make_gate_case(*pairs))).splitlines()[-2:]
+    assert notes == [
+        "- the machine was busy: other processes used 0.8 cores while 2 of 4 pairs were measured",
+        "- the machine was busy: the hypervisor took 0.3 cores while 2 of 4 pairs were measured",
+    ]
+
+
+def with_load(pair: Pair, others: float = 0.0, stolen: float = 0.0) -> Pair:
+    return msgspec.structs.replace(pair, load=Load(others, stolen))
 
 
 def test_a_pass_blames_no_commit() -> None:
@@ -191,19 +206,21 @@ def test_the_text_of_one_case_has_its_own_reasons_the_commits_and_its_explanatio
 def test_a_calibration_shows_what_was_planted_and_how_often_it_was_found() -> None:
     gates = [CalibrationGate(0.1, SLOWER), CalibrationGate(0.0, SAME), CalibrationGate(0.0, SAME)]
     calibration = make_calibration(gates)
-    measured = rates(gates, calibration.settings)
+    measured = calibrations.calibrated(calibration)
     file = io.StringIO()
-    calibrations.print_calibration(calibration, measured, Console(file=file, width=160, highlight=False))
-    first, _, nothing, slower = file.getvalue().splitlines()
+    calibrations.print_calibration(measured, Console(file=file, width=160, highlight=False))
+    first, _, nothing, slower, *curve = file.getvalue().splitlines()
     assert first == f"calibration 20260102-030405-cafe: gates of {make_case().id}, threshold 2.0%"
     assert nothing.split() == ["nothing", "2", "0", "2", "0", "0%", "[0%,", "84%]", "48.0", "s"]
     assert slower.split()[:6] == ["+10.0%", "1", "1", "0", "0", "100%"]
-    page = rendered(calibrations.markdown(calibration, measured))
+    assert " ".join(curve).startswith("By resampling these pairs, gates would call a regression of 0% in 0%, 1% in ")
+    page = rendered(calibrations.markdown(measured))
     assert [row[0] for row in page.rows] == ["planted", "nothing", "+10.0%"]
 
 
 def test_a_calibration_without_gates_is_a_table_without_rows() -> None:
-    assert rendered(calibrations.markdown(make_calibration(), ())).rows == [list(calibrations.HEADS)]
+    nothing = calibrations.calibrated(make_calibration())
+    assert rendered(calibrations.markdown(nothing)).rows == [list(calibrations.HEADS)]
 
 
 def test_a_gate_says_how_often_gates_are_right_here() -> None:

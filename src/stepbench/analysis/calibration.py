@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import random
+import statistics
 from collections.abc import Sequence
 
 import msgspec
 
-from stepbench.analysis.regression import GateVerdict, judge_case
+from stepbench.analysis.regression import LOOKS, GateVerdict, judge_case, judge_steps, log_ratio, may_stop
 from stepbench.analysis.statistics import CONFIDENCE, Estimate
 from stepbench.pairs import CalibrationGate, GateSettings
 
@@ -22,6 +25,62 @@ class Rate(msgspec.Struct, frozen=True, kw_only=True):
     """The share called regressions: of identical code, false alarms. Interval by Clopper and Pearson."""
     seconds: float
     """A gate takes, on average."""
+
+
+CURVE = (0.0, 0.01, 0.02, 0.03, 0.04, 0.05, 0.07, 0.1)
+"""Slowdowns at which the power curve is computed."""
+RESAMPLED = 400
+"""Gates for each."""
+
+
+class Power(msgspec.Struct, frozen=True, kw_only=True):
+    """One point of the power curve."""
+
+    slowdown: float
+    found: float
+    """The share of resampled gates that call it a regression."""
+
+
+def power_curve(gates: Sequence[CalibrationGate], settings: GateSettings) -> tuple[Power, ...]:
+    """How often gates of any slowdown would be right, by resampling all pairs' deviations from their gates' means.
+
+    The bootstrap of Efron (Annals of Statistics 7, 1979), with pairs as the units. A gate's deviations are widened by
+    what taking its own mean away has narrowed them.
+    """
+    deviations = [deviation for gate in gates for deviation in _deviations(gate)]
+    if not deviations:
+        return ()
+    chance = random.Random(0)  # noqa: S311 - it resamples.
+    return tuple(
+        Power(
+            slowdown=slowdown,
+            found=statistics.fmean(
+                _resampled(math.log1p(slowdown), deviations, settings, chance) is GateVerdict.REGRESSION
+                for _ in range(RESAMPLED)
+            ),
+        )
+        for slowdown in CURVE
+    )
+
+
+def _deviations(gate: CalibrationGate) -> list[float]:
+    logs = [log_ratio(pair) for pair in gate.found.pairs]
+    if len(logs) < LOOKS[0]:
+        return []
+    mean, widened = statistics.fmean(logs), math.sqrt(len(logs) / (len(logs) - 1))
+    return [widened * (log - mean) for log in logs]
+
+
+def _resampled(log: float, deviations: Sequence[float], settings: GateSettings, chance: random.Random) -> GateVerdict:
+    logs: list[float] = []
+    verdict = GateVerdict.INCONCLUSIVE
+    while len(logs) < settings.pairs:
+        logs.append(log + chance.choice(deviations))
+        if len(logs) >= LOOKS[0]:
+            verdict, _ = judge_steps(logs, settings)
+            if may_stop(len(logs), verdict):
+                break
+    return verdict
 
 
 def rates(gates: Sequence[CalibrationGate], settings: GateSettings) -> tuple[Rate, ...]:

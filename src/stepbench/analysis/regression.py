@@ -1,8 +1,8 @@
 """Is head slower than base? Judged from pairs of fresh processes, one number a pair.
 
 The pair is the unit of inference, because two processes of identical code differ more than blocks of one process.
-Looking after every pair from the fourth on, each look gets an equal share of the chance of a false alarm, and so does
-each case (Bonferroni); a suspect must be found again with one more pair of fresh processes.
+There are few looks, further apart the more pairs there are; each gets an equal share of the chance of a false alarm,
+and so does each check and each case (Bonferroni); a suspect must be found again with one more pair of fresh processes.
 """
 
 from __future__ import annotations
@@ -17,8 +17,13 @@ import msgspec
 from stepbench.analysis.statistics import Estimate, from_logs, t_quantile, winsorized_mean
 from stepbench.pairs import Gate, GateCase, GateSettings, Pair, SideFacts, SideName
 
-FIRST_LOOK = 4
-MISSED = 0.05
+LOOKS = (4, 6, 9, 13, 19)
+"""After how many pairs a case is looked at; once more when the time is up."""
+CHECKS = 4
+"""The steps' ratio, and the guards that are tested likewise: the total, memory, the first call."""
+WINSORIZED = 0.25
+"""The share of quads, on either side, that is drawn in: their noise has long tails."""
+MISSED = 0.1
 """The chance, over all looks, to pass a case that is slower by the threshold."""
 POWER = 0.8
 """With what chance the smallest detectable slowdown is detected."""
@@ -75,8 +80,15 @@ def judge_gate(gate: Gate) -> GateJudgement:
 
 
 def is_decided(case: GateCase, settings: GateSettings, cases: int) -> bool:
-    """Whether more pairs would not change the verdict on one of so many cases."""
-    return case.broken is not None or judge_case(case, settings, cases).verdict is not GateVerdict.INCONCLUSIVE
+    """Whether there is a verdict on one of so many cases, at a time when one may be given."""
+    return case.broken is not None or may_stop(len(case.pairs), judge_case(case, settings, cases).verdict)
+
+
+def may_stop(pairs: int, verdict: GateVerdict) -> bool:
+    """Whether a verdict counts after so many pairs: at a look, or one pair later, which confirms a suspect."""
+    if verdict is GateVerdict.PASS:
+        return pairs in LOOKS
+    return verdict in (GateVerdict.REGRESSION, GateVerdict.IMPROVED) and not {pairs, pairs - 1}.isdisjoint(LOOKS)
 
 
 def judge_case(case: GateCase, settings: GateSettings, cases: int = 1) -> CaseJudgement:
@@ -106,7 +118,7 @@ def side_step_time(case: GateCase, side: SideName) -> Estimate | None:
     """Seconds a step on one side: the mean over quads, then over pairs, of logarithms, with a Student interval."""
     return from_logs(
         [
-            winsorized_mean([statistics.fmean(map(math.log, getattr(quad, side))) for quad in pair.quads])
+            winsorized_mean([statistics.fmean(map(math.log, getattr(quad, side))) for quad in pair.quads], WINSORIZED)
             for pair in case.pairs
         ]
     )
@@ -114,9 +126,10 @@ def side_step_time(case: GateCase, side: SideName) -> Estimate | None:
 
 def log_ratio(pair: Pair) -> float:
     """The logarithm of head's step time over base's in one pair of processes."""
-    return winsorized_mean(
-        [statistics.fmean(map(math.log, quad.head)) - statistics.fmean(map(math.log, quad.base)) for quad in pair.quads]
-    )
+    logs = [
+        statistics.fmean(map(math.log, quad.head)) - statistics.fmean(map(math.log, quad.base)) for quad in pair.quads
+    ]
+    return winsorized_mean(logs, WINSORIZED)
 
 
 def _judge(
@@ -125,13 +138,15 @@ def _judge(
     if case.broken:
         failure = case.broken.failure
         return GateVerdict.BROKEN, (f"{case.broken.side} fails: {failure.kind}: {failure.message}",)
-    if len(logs) < FIRST_LOOK:
+    if len(logs) < LOOKS[0]:
         counted = "1 pair is" if len(logs) == 1 else f"{len(logs)} pairs are"
         return GateVerdict.INCONCLUSIVE, (f"{counted} too few to judge: raise --budget",)
-    alpha = settings.false_alarms / (_looks(settings) * cases)
-    if guarded := _guards(case.pairs, settings, alpha, _proved_twice):
+    alpha = _alpha(settings, cases)
+    verdict, why = judge_steps(logs, settings, cases)
+    slower = verdict is GateVerdict.REGRESSION
+    guarded = _guards(case.pairs, settings, alpha, _proved_twice, totals=not slower)
+    if slower or guarded:
         return GateVerdict.REGRESSION, guarded
-    verdict, why = _judge_steps(logs, settings, alpha)
     if verdict in (GateVerdict.PASS, GateVerdict.IMPROVED):
         suspected = _guards(case.pairs, settings, alpha, _proved)
         why = tuple(f"{what}, which one more pair has to show again: raise --budget" for what in suspected)
@@ -139,7 +154,9 @@ def _judge(
     return verdict, why
 
 
-def _judge_steps(logs: Sequence[float], settings: GateSettings, alpha: float) -> tuple[GateVerdict, tuple[str, ...]]:
+def judge_steps(logs: Sequence[float], settings: GateSettings, cases: int = 1) -> tuple[GateVerdict, tuple[str, ...]]:
+    """The verdict on the steps' time alone, and why, from one log ratio a pair; of at least as many as a look takes."""
+    alpha = _alpha(settings, cases)
     threshold = math.log1p(settings.threshold)
     if _proved_twice(logs, threshold, alpha):
         return GateVerdict.REGRESSION, ()
@@ -152,7 +169,7 @@ def _judge_steps(logs: Sequence[float], settings: GateSettings, alpha: float) ->
 
 def _proved_twice(logs: Sequence[float], threshold: float, alpha: float) -> bool:
     """Whether a slowdown above zero, and as large as the threshold, is found, and was before the last pair."""
-    return len(logs) > FIRST_LOOK and all(_proved(seen, threshold, alpha) for seen in (logs, logs[:-1]))
+    return len(logs) > LOOKS[0] and all(_proved(seen, threshold, alpha) for seen in (logs, logs[:-1]))
 
 
 def _proved(logs: Sequence[float], threshold: float, alpha: float) -> bool:
@@ -166,18 +183,24 @@ def _reach(logs: Sequence[float], error: float) -> float:
 
 
 def _looks(settings: GateSettings) -> int:
-    return max(1, settings.pairs - FIRST_LOOK + 1)
+    return max(1, sum(look <= settings.pairs for look in LOOKS))
+
+
+def _alpha(settings: GateSettings, cases: int) -> float:
+    return settings.false_alarms / (_looks(settings) * CHECKS * cases)
 
 
 Proof = Callable[[Sequence[float], float, float], bool]
 
 
-def _guards(pairs: Sequence[Pair], settings: GateSettings, alpha: float, proved: Proof) -> tuple[str, ...]:
-    """What else than the usual step may be worse: rare slow steps, retracing, memory, the first call."""
+def _guards(
+    pairs: Sequence[Pair], settings: GateSettings, alpha: float, proved: Proof, *, totals: bool = True
+) -> tuple[str, ...]:
+    """What else than the usual step may be worse: rare slow steps (``totals``), retracing, memory, the first call."""
     found = []
-    totals = [math.log(_total(pair, "head") / _total(pair, "base")) for pair in pairs]
-    if proved(totals, math.log1p(settings.threshold), alpha):
-        found.append(f"all steps together take {math.exp(statistics.fmean(totals)):.3f}× as long")
+    logs = [math.log(_total(pair, "head") / _total(pair, "base")) for pair in pairs]
+    if totals and proved(logs, math.log1p(settings.threshold), alpha):
+        found.append(f"all steps together take {math.exp(statistics.fmean(logs)):.3f}× as long")
     if all(pair.head.traces > pair.base.traces for pair in pairs):
         found.append(f"the step is traced {pairs[0].head.traces} times, not {pairs[0].base.traces}")
     if _grew(pairs, lambda side: side.peak_memory_bytes, MEMORY_SHARE, MEMORY_BYTES, alpha, proved):
@@ -207,9 +230,9 @@ def _growth(pairs: Sequence[Pair], read: Read) -> float:
 
 
 def _smallest_detectable(logs: Sequence[float], settings: GateSettings, cases: int) -> float | None:
-    if len(logs) < FIRST_LOOK:
+    if len(logs) < LOOKS[0]:
         return None
-    alpha = settings.false_alarms / (_looks(settings) * cases)
+    alpha = _alpha(settings, cases)
     spread = statistics.stdev(logs) / math.sqrt(len(logs))
     quantiles = (t_quantile(1 - alpha, len(logs) - 1), t_quantile(POWER, len(logs) - 1))
     # Beyond the threshold by so much that the estimate exceeds it, and beyond zero by so much that the test does.

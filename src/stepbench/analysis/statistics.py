@@ -73,8 +73,8 @@ def speedup(measurement: Measurement, reference: Measurement) -> Estimate | None
     return from_logs(logs)
 
 
-def winsorized_mean(values: Sequence[float]) -> float:
-    """The mean after the lowest and the highest of five values or more are drawn in to their neighbours.
+def winsorized_mean(values: Sequence[float], share: float = 0.0) -> float:
+    """The mean after a share of five values or more, on either side, at least one, is drawn in to its neighbours.
 
     One hiccup of the machine then counts as no more than the next slowest block (Tukey and McLaughlin, Sankhya A 25,
     1963). Not a median: a machine that has two speeds, as virtual ones have, gives times in two clusters, and a median
@@ -82,7 +82,9 @@ def winsorized_mean(values: Sequence[float]) -> float:
     """
     ordered = sorted(values)
     if len(ordered) >= FEWEST_TO_DRAW_IN:
-        ordered[0], ordered[-1] = ordered[1], ordered[-2]
+        drawn = max(1, int(share * len(ordered)))
+        ordered[:drawn] = [ordered[drawn]] * drawn
+        ordered[-drawn:] = [ordered[-drawn - 1]] * drawn
     return statistics.fmean(ordered)
 
 

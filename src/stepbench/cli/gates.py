@@ -31,6 +31,8 @@ from stepbench.cli.shared import (
 from stepbench.errors import StepbenchError
 from stepbench.pairs import GateSettings
 
+SLOWDOWNS = "0%,1%,2%,3%,5%,10%"
+
 
 def gate(
     base: Annotated[str, typer.Option(help="The revision to compare with: a commit, a branch, a tag.")],
@@ -109,7 +111,9 @@ def calibrate(
     batch_size: BatchSizesOption = "64",
     steps_per_call: StepsPerCallOption = "1",
     plugin: PluginOption = None,
-    slowdowns: Annotated[str, typer.Option(help="Planted in turn; 0% is identical code.")] = "0%,1%,2%,3%,5%,10%",
+    slowdowns: Annotated[
+        str | None, typer.Option(help=f"Planted in turn; 0% is identical code.  [default: {SLOWDOWNS}]")
+    ] = None,
     threshold: Annotated[str, typer.Option(help="The gates' own.")] = f"{GateSettings().threshold:.0%}",
     gate_budget: Annotated[str, typer.Option(help="About how long one gate may take.")] = "3m",
     budget: Annotated[str, typer.Option(help="About how long all may take.")] = "1h",
@@ -119,7 +123,6 @@ def calibrate(
     output: FormatOption = Format.TEXT,
 ) -> None:
     """Find out how often gates are right on this machine, from identical code and planted slowdowns."""
-    from stepbench.analysis.calibration import rates
     from stepbench.calibrating import CalibrationRequest
     from stepbench.calibrating import calibrate as run_calibration
     from stepbench.reporting import calibration as reporting
@@ -141,7 +144,7 @@ def calibrate(
             plugin=plugin or (),
             timeout=timeout,
         ),
-        slowdowns=tuple(options.share("--slowdowns", part) for part in options.names("--slowdowns", slowdowns)),
+        slowdowns=_slowdowns(slowdowns or (None if resume else SLOWDOWNS)),
         settings=GateSettings(threshold=options.share("--threshold", threshold), budget_s=gate_s),
         budget_s=options.duration("--budget", budget),
         resume=resume,
@@ -150,11 +153,16 @@ def calibrate(
     store.check_writable()
     with shown() as progress:
         found = run_calibration(asked, store, progress.progress)
-    measured = rates(found.gates, found.settings)
+    measured = reporting.calibrated(found)
     match output:
         case Format.TEXT:
-            reporting.print_calibration(found, measured)
+            reporting.print_calibration(measured)
         case Format.JSON:
             print_json(measured)
         case Format.MARKDOWN:
-            typer.echo(reporting.markdown(found, measured), nl=False)
+            typer.echo(reporting.markdown(measured), nl=False)
+
+
+def _slowdowns(text: str | None) -> tuple[float, ...]:
+    """None stands for those that a calibration had when it began."""
+    return tuple(options.share("--slowdowns", part) for part in options.names("--slowdowns", text)) if text else ()

@@ -21,6 +21,12 @@ REPOSITORY_VARIABLES = (
 )
 """Set by git for its hooks; with them, checking out base would write over the index of the user's own tree."""
 
+REMOVE_WORKTREES = """
+read -r _
+for tree in "$2"/*; do git -C "$1" worktree remove --force "$tree"; done
+rm -rf "$2"
+"""
+
 
 @dataclass(frozen=True)
 class Side:
@@ -49,14 +55,9 @@ def checked_out(repository: Path, base: str, head: str | None) -> Iterator[tuple
         StepbenchError: when there is no repository or no such revision.
     """
     root = root_of(repository)
-    with tempfile.TemporaryDirectory(prefix="stepbench-gate-") as folder, contextlib.ExitStack() as stack:
-        sides = [stack.enter_context(_worktree(root, Path(folder) / "base", base))]
-        if head is None:
-            dirty = bool(_git(root, "status", "--porcelain", otherwise="git cannot tell what has changed"))
-            sides.append(Side(Revision("", _commit(root, "HEAD"), dirty), root))
-        else:
-            sides.append(stack.enter_context(_worktree(root, Path(folder) / "head", head)))
-        yield sides[0], sides[1]
+    with _folder_for_worktrees(root) as folder:
+        left = _add_worktree(root, folder / "base", base)
+        yield left, _working_tree(root) if head is None else _add_worktree(root, folder / "head", head)
 
 
 def check_revision(repository: Path, name: str) -> None:
@@ -89,14 +90,32 @@ def commits_between(side: Side, base: Revision, head: Revision) -> tuple[str, ..
 
 
 @contextlib.contextmanager
-def _worktree(root: Path, folder: Path, name: str) -> Iterator[Side]:
+def _folder_for_worktrees(root: Path) -> Iterator[Path]:
+    """A temporary folder that a process of its own removes, with the worktrees in it, however this one ends."""
+    folder = tempfile.mkdtemp(prefix="stepbench-gate-")
+    keeper = subprocess.Popen(  # noqa: S603 - a fixed script; the paths are arguments.
+        ["sh", "-c", REMOVE_WORKTREES, "sh", root, folder],  # noqa: S607 - the system's own shell.
+        stdin=subprocess.PIPE,  # Its end, which comes even with SIGKILL, is the sign.
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=_own_environment(),
+        start_new_session=True,  # Ctrl-C is for this process alone.
+    )
+    try:
+        yield Path(folder)
+    finally:
+        keeper.communicate()
+
+
+def _add_worktree(root: Path, folder: Path, name: str) -> Side:
     commit = _commit(root, name)
     _git(root, "worktree", "add", "--detach", "--quiet", str(folder), commit, otherwise=f"git cannot check out {name}")
-    try:
-        yield Side(Revision(name, commit), folder)
-    finally:
-        with contextlib.suppress(StepbenchError):
-            _git(root, "worktree", "remove", "--force", str(folder), otherwise="it is gone already")
+    return Side(Revision(name, commit), folder)
+
+
+def _working_tree(root: Path) -> Side:
+    dirty = bool(_git(root, "status", "--porcelain", otherwise="git cannot tell what has changed"))
+    return Side(Revision("", _commit(root, "HEAD"), dirty), root)
 
 
 def _commit(root: Path, name: str) -> str:
@@ -104,12 +123,16 @@ def _commit(root: Path, name: str) -> str:
     return _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}", otherwise=otherwise)
 
 
+def _own_environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in REPOSITORY_VARIABLES}
+
+
 def _git(folder: Path, *arguments: str, otherwise: str) -> str:
     try:
         done = subprocess.run(  # noqa: S603 - fixed arguments, and a revision after --end-of-options.
             ["git", "-C", str(folder), *arguments],  # noqa: S607 - the user's own git.
             capture_output=True,
-            env={name: value for name, value in os.environ.items() if name not in REPOSITORY_VARIABLES},
+            env=_own_environment(),
             check=True,
         )
     except FileNotFoundError:

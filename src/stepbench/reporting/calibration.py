@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from stepbench.analysis.calibration import Rate
+from stepbench.analysis.calibration import Power, Rate, power_curve, rates
 from stepbench.analysis.regression import GateVerdict
 from stepbench.pairs import Calibration
 from stepbench.reporting import formats
@@ -18,30 +19,58 @@ from stepbench.reporting.terminal import make_console
 HEADS = ("planted", "gates", "regression", "pass", "inconclusive", "found, 95 %", "a gate takes")
 
 
-def print_calibration(calibration: Calibration, rates: Sequence[Rate], console: Console | None = None) -> None:
-    """Print a row for each planted slowdown."""
+class Calibrated(msgspec.Struct, frozen=True, kw_only=True):
+    """What a calibration found, as JSON."""
+
+    schema: int = 1
+    calibration_id: str
+    case: str
+    threshold: float
+    rates: tuple[Rate, ...]
+    power: tuple[Power, ...]
+
+
+def calibrated(calibration: Calibration) -> Calibrated:
+    """What a calibration found."""
+    return Calibrated(
+        calibration_id=calibration.calibration_id,
+        case=calibration.plan.cases[0].id,
+        threshold=calibration.settings.threshold,
+        rates=rates(calibration.gates, calibration.settings),
+        power=power_curve(calibration.gates, calibration.settings),
+    )
+
+
+def print_calibration(found: Calibrated, console: Console | None = None) -> None:
+    """Print a row for each planted slowdown, and the power curve."""
     console = console or make_console()
-    console.print(Text(formats.plain(headline(calibration)), style="bold", overflow="fold"))
+    console.print(Text(formats.plain(headline(found)), style="bold", overflow="fold"))
     table = Table(box=None, pad_edge=False)
     for head in HEADS:
         table.add_column(head, justify="right")
-    for rate in rates:
+    for rate in found.rates:
         table.add_row(*map(Text, _cells(rate)))
     console.print(table)
+    console.print(Text(_curve(found), overflow="fold"))
 
 
-def markdown(calibration: Calibration, rates: Sequence[Rate]) -> str:
+def markdown(found: Calibrated) -> str:
     """The same in GitHub's markdown."""
-    rows = [list(HEADS), ["--:"] * len(HEADS), *([escape(cell) for cell in _cells(rate)] for rate in rates)]
-    lines = [f"**{escape(headline(calibration))}**", "", *(f"| {' | '.join(row)} |" for row in rows)]
+    rows = [list(HEADS), ["--:"] * len(HEADS), *([escape(cell) for cell in _cells(rate)] for rate in found.rates)]
+    lines = [f"**{escape(headline(found))}**", "", *(f"| {' | '.join(row)} |" for row in rows), "", _curve(found)]
     return "\n".join(lines) + "\n"
 
 
-def quote(rates: Sequence[Rate]) -> str:
+def _curve(found: Calibrated) -> str:
+    points = ", ".join(f"{point.slowdown:.0%} in {point.found:.0%}" for point in found.power)
+    return f"By resampling these pairs, gates would call a regression of {points}." if points else ""
+
+
+def quote(measured: Sequence[Rate]) -> str:
     """One sentence on how often gates are right on this machine, for the report of a gate."""
-    if not rates:
+    if not measured:
         return "how often gates are right on this machine is not known: 'stepbench calibrate' measures it"
-    found = [f"{rate.verdicts.get(GateVerdict.REGRESSION, 0)} of {rate.gates} {_planted(rate)}" for rate in rates]
+    found = [f"{rate.verdicts.get(GateVerdict.REGRESSION, 0)} of {rate.gates} {_planted(rate)}" for rate in measured]
     return f"on this machine, gates have called a regression: {', '.join(found)}"
 
 
@@ -49,11 +78,9 @@ def _planted(rate: Rate) -> str:
     return f"with {rate.slowdown:+.1%} planted" if rate.slowdown else "of identical code"
 
 
-def headline(calibration: Calibration) -> str:
+def headline(found: Calibrated) -> str:
     """What was calibrated."""
-    case = calibration.plan.cases[0].id
-    threshold = f"threshold {calibration.settings.threshold:.1%}"
-    return f"calibration {calibration.calibration_id}: gates of {case}, {threshold}"
+    return f"calibration {found.calibration_id}: gates of {found.case}, threshold {found.threshold:.1%}"
 
 
 def _cells(rate: Rate) -> tuple[str, ...]:

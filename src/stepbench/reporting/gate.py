@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -26,6 +26,8 @@ from stepbench.reporting.explanation import Explained, Traced, explained, print_
 from stepbench.reporting.markdown import escape
 from stepbench.reporting.terminal import FILE_WIDTH, make_console
 
+BUSY_CORES = 0.15
+"""What a machine does in passing is less."""
 HEADS = ("case", "verdict", "head / base", "smallest detectable", "pairs", "time")
 FINDINGS = (GateVerdict.REGRESSION, GateVerdict.BROKEN)
 _STYLES = {GateVerdict.REGRESSION: "red", GateVerdict.BROKEN: "red", GateVerdict.IMPROVED: "green"}
@@ -133,7 +135,17 @@ def _notes(gate: Gate, judgement: GateJudgement) -> list[str]:
     ]
     if judgement.verdict in FINDINGS:
         notes += [f"between them: {commit}" for commit in gate.commits]
-    return notes
+    return [*notes, *_busy(gate)]
+
+
+def _busy(gate: Gate) -> Iterator[str]:
+    """Sentences on what else used the processors."""
+    loads = {pair.number: pair.load for case in gate.cases for pair in case.pairs if pair.load}
+    for name, what in (("others", "other processes used"), ("stolen", "the hypervisor took")):
+        cores = [getattr(load, name) for load in loads.values() if getattr(load, name) > BUSY_CORES]
+        if cores:
+            count = f"{len(cores)} of {len(loads)} pairs"
+            yield f"the machine was busy: {what} {statistics.fmean(cores):.1f} cores while {count} were measured"
 
 
 def _explained(gate: Gate, found: GateCase) -> Explained:
