@@ -12,7 +12,7 @@ from repositories import commit, git, make_repository
 
 from stepbench.errors import StepbenchError
 from stepbench.measuring import worktrees
-from stepbench.measuring.worktrees import checked_out, commits_between, root_of
+from stepbench.measuring.worktrees import check_revision, checked_out, commits_between, root_of
 
 
 @pytest.fixture
@@ -211,7 +211,7 @@ def test_a_folder_whose_name_is_no_unicode_will_do(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from stepbench.measuring.worktrees import checked_out
+from stepbench.measuring.worktrees import check_revision, checked_out
 with checked_out(Path(sys.argv[1]), "HEAD", None) as (base, head):
     print(base.root, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -227,4 +227,11 @@ def test_worktrees_are_removed_even_after_sigkill(repository: Path) -> None:
     while folder.parent.exists() and time.monotonic() < ends:
         time.sleep(0.05)
     assert not folder.parent.exists()
+    assert len(git(repository, "worktree", "list").splitlines()) == 1
+
+
+def test_whether_there_is_a_revision_shows_without_checking_it_out(repository: Path) -> None:
+    check_revision(repository, "second")
+    with pytest.raises(StepbenchError, match="no revision 'nope'"):
+        check_revision(repository, "nope")
     assert len(git(repository, "worktree", "list").splitlines()) == 1
