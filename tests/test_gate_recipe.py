@@ -13,6 +13,7 @@ import pytest
 import yaml
 from recipes import RECIPE, ROOT, Job, make_job, write_program
 from repositories import git
+from typer.core import TyperGroup
 from typer.main import get_command
 
 from stepbench.cli.program import app
@@ -148,7 +149,9 @@ def test_the_workflow_names_only_what_exists() -> None:
     assert {command.split()[1] for command in commands if command.startswith("make ")} <= targets
     (gate,) = (command.split() for command in commands if "gate.sh" in command)
     assert os.access(ROOT / gate[0], os.X_OK)
-    offered = {name for parameter in get_command(app).commands["gate"].params for name in parameter.opts}
+    command = get_command(app)
+    assert isinstance(command, TyperGroup)
+    offered = {name for parameter in command.commands["gate"].params for name in parameter.opts}
     assert {word for word in gate if word.startswith("--")} <= offered
     settings = dict(zip(gate[2::2], gate[3::2], strict=True))
     measuring_request(execution=settings["--execution"], precision=settings["--precision"])
