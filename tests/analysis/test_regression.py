@@ -72,6 +72,14 @@ def test_a_speedup_is_improved_when_found_again() -> None:
     assert judge_case(make_gate_case(*noisy_pairs(-0.1, 5)), SETTINGS).verdict is GateVerdict.IMPROVED
 
 
+def test_a_gate_goes_on_where_a_speedup_is_likely_but_not_proved_and_passes_when_the_time_is_up() -> None:
+    likely = make_gate_case(*make_pairs(-0.05, -0.02, -0.09, -0.03))
+    assert judge_case(likely, SETTINGS).verdict is GateVerdict.PASS
+    assert not is_decided(likely, SETTINGS, 1)
+    unlikely = make_gate_case(*make_pairs(-0.01, 0.0, -0.01, 0.0))
+    assert is_decided(unlikely, SETTINGS, 1)
+
+
 def test_noise_that_hides_the_threshold_is_inconclusive_and_says_so() -> None:
     judged = judge_case(make_gate_case(*make_pairs(*(20 * noise for noise in NOISE))), SETTINGS)
     assert judged.verdict is GateVerdict.INCONCLUSIVE

@@ -78,7 +78,7 @@ def _resampled(log: float, deviations: Sequence[float], settings: GateSettings, 
         logs.append(log + chance.choice(deviations))
         if len(logs) >= LOOKS[0]:
             verdict, _ = judge_steps(logs, settings)
-            if may_stop(len(logs), verdict):
+            if may_stop(logs, verdict, settings):
                 break
     return verdict
 

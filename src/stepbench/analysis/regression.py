@@ -81,14 +81,17 @@ def judge_gate(gate: Gate) -> GateJudgement:
 
 def is_decided(case: GateCase, settings: GateSettings, cases: int) -> bool:
     """Whether there is a verdict on one of so many cases, at a time when one may be given."""
-    return case.broken is not None or may_stop(len(case.pairs), judge_case(case, settings, cases).verdict)
+    logs = [log_ratio(pair) for pair in case.pairs]
+    return case.broken is not None or may_stop(logs, judge_case(case, settings, cases).verdict, settings)
 
 
-def may_stop(pairs: int, verdict: GateVerdict) -> bool:
+def may_stop(logs: Sequence[float], verdict: GateVerdict, settings: GateSettings) -> bool:
     """Whether a verdict counts after so many pairs: at a look, or one pair later, which confirms a suspect."""
     if verdict is GateVerdict.PASS:
-        return pairs in LOOKS
-    return verdict in (GateVerdict.REGRESSION, GateVerdict.IMPROVED) and not {pairs, pairs - 1}.isdisjoint(LOOKS)
+        improving = statistics.fmean(logs) <= -math.log1p(settings.threshold)
+        return len(logs) in LOOKS and not improving  # Whether it has improved takes more pairs to tell.
+    confirmed = not {len(logs), len(logs) - 1}.isdisjoint(LOOKS)
+    return verdict in (GateVerdict.REGRESSION, GateVerdict.IMPROVED) and confirmed
 
 
 def judge_case(case: GateCase, settings: GateSettings, cases: int = 1) -> CaseJudgement:
