@@ -236,7 +236,8 @@ def test_an_unfinished_run_says_beside_the_report_how_to_continue_it(invoke: Inv
     Store(folder / "results").write(msgspec.structs.replace(RUN, finished=None))
     code, out, err = invoke("report", "--format", "json")
     assert code == 0
-    assert set(json.loads(out)) == {"schema", "run_id", "started", "environment", "data", "cases"}
+    keys = {"schema", "run_id", "started", "environment", "data", "cases", "attainable", "recommendations"}
+    assert set(json.loads(out)) == keys
     assert f"--resume {RUN.run_id}" in err
 
 

@@ -65,7 +65,7 @@ def test_every_case_has_its_label_and_its_speedup_at_every_width(width: int) -> 
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_a_label_of_500_characters_is_folded_not_cut(width: int) -> None:
-    assert terminal(named("#" * 500), width).count("#") == 500
+    assert terminal(named("#" * 500), width).partition("what to use")[0].count("#") == 500
 
 
 @pytest.mark.parametrize("width", WIDTHS)
