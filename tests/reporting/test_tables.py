@@ -310,6 +310,11 @@ def test_sizes_have_a_unit_that_fits(value: float | None, text: str) -> None:
     assert formats.size(value) == text
 
 
+@pytest.mark.parametrize(("value", "text"), [(0.2, "1 step"), (1.6, "2 steps"), (1234.4, "1 234 steps")])
+def test_steps_are_whole_and_at_least_one(value: float, text: str) -> None:
+    assert formats.steps(value) == text
+
+
 def test_a_share_is_a_percentage() -> None:
     assert (formats.share(0.123), formats.share(0.0), formats.share(None)) == ("12 %", "0 %", "–")
 

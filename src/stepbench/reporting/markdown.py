@@ -25,8 +25,13 @@ def escape(text: str) -> str:
 
 
 def _recommendation(what: Recommendation) -> str:
-    why = [f"- {escape(sentence)}" for sentence in what.why]
-    return "\n\n".join([f"**{escape(what.title)}**", escape(what.headline), *(["\n".join(why)] if why else [])])
+    why = [f"- {_beginning(sentence)}" for sentence in what.why]
+    return "\n\n".join([f"**{escape(what.title)}**", _beginning(what.headline), *(["\n".join(why)] if why else [])])
+
+
+def _beginning(text: str) -> str:
+    """``text`` escaped for the beginning of a line, where a name such as ``- a`` or ``1. a`` would make a list."""
+    return re.sub(r"^(\d*)([-+.)])", r"\1\\\2", escape(text))
 
 
 def _tables(cases: list[CaseSummary]) -> str:

@@ -109,7 +109,7 @@ def _lead(group: Group) -> Iterator[str]:
     if follower and follower.case != group.reference:
         parts.append(f"is {formats.estimate(follower.ratio, unit='×')} as fast as the next, {label(follower.case)}")
     steps = group.summaries[best].break_even_steps
-    if steps is not None and group.reference:
+    if steps is not None and group.reference and group.reference not in group.choice.best:
         no_longer = f"takes no longer than {label(group.reference)} for its first call"
         parts.append(f"pays back its longer first call after {formats.steps(steps)}" if steps else no_longer)
     if parts:

@@ -111,7 +111,7 @@ def _convergence(verdicts: set[Verdict]) -> str:
 
 
 def _speed(group: Group) -> str:
-    """Of the best, as a multiple of the reference's if there is one; of the first and the last of those tied."""
+    """Of the best, as a multiple of the reference's if it was timed; of the first and the last of those tied."""
     best = [group.summaries[case] for case in group.choice.best]
     ends = best[:1] if len(best) == 1 else [best[0], best[-1]]
     to = " and " if len(best) == 2 else " to "  # noqa: PLR2004 - two are all of them.
@@ -131,4 +131,4 @@ def _throughputs(by_batch_size: Mapping[int, Group]) -> tuple[str, ...]:
     listing = "; ".join(
         f"{formats.estimate(throughputs[size])} at batch size {size} ({label(case)})" for size, case in found.items()
     )
-    return (f"examples a second: {listing}; but the batch size changes what is learnt, so it is chosen for that",)
+    return (f"examples a second: {listing}; but another batch size learns differently",)
