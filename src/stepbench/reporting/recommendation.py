@@ -115,11 +115,10 @@ def _speed(group: Group) -> str:
     best = [group.summaries[case] for case in group.choice.best]
     ends = best[:1] if len(best) == 1 else [best[0], best[-1]]
     to = " and " if len(best) == 2 else " to "  # noqa: PLR2004 - two are all of them.
-    if group.reference:
-        return (
-            f"{to.join(formats.estimate(case.speedup, unit='×') for case in ends)} as fast as {label(group.reference)}"
-        )
-    return f"{to.join(formats.estimate(case.step_time_s, scale=1e3) for case in ends)} ms a step"
+    if not all(case.speedup for case in ends):
+        return f"{to.join(formats.estimate(case.step_time_s, scale=1e3) for case in ends)} ms a step"
+    times = to.join(formats.estimate(case.speedup, unit="×") for case in ends)
+    return f"{times} as fast as {label(group.choice.best[0].reference)}"
 
 
 def _throughputs(by_batch_size: Mapping[int, Group]) -> tuple[str, ...]:
