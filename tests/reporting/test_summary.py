@@ -29,7 +29,7 @@ from stepbench.spec import EAGER, XLA, Device
 from stepbench.store import Run
 
 # The published contract of ``stepbench report --format json``.
-RUN_KEYS = {"schema", "run_id", "started", "environment", "data", "cases"}
+RUN_KEYS = {"schema", "run_id", "started", "environment", "data", "cases", "attainable", "recommendations"}
 CASE_TYPES: dict[str, type | tuple[type, ...]] = {
     "id": str,
     "workload": str,

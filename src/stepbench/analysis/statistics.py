@@ -56,13 +56,12 @@ def replicate_logs(measurement: Measurement) -> list[float]:
     ]
 
 
-def speedup(measurement: Measurement, reference: Measurement) -> Estimate | None:
-    """How many times faster than the reference, paired by round and by replicate.
+def speedup(measurement: Measurement, reference: Measurement, confidence: float = CONFIDENCE) -> Estimate | None:
+    """How many times faster than the reference, or than any other case of its group, paired by round and by replicate.
 
     Within a replicate, the mean over rounds of the log ratio of the blocks of that round, which were timed within
     seconds of each other, so that the machine's drift cancels; over replicates, mean and Student interval. None when
     no round holds both.
-
     """
     others = {replicate.number: replicate for replicate in reference.replicates}
     logs = [
@@ -70,7 +69,7 @@ def speedup(measurement: Measurement, reference: Measurement) -> Estimate | None
         for replicate in measurement.replicates
         if replicate.number in others and (ratios := _log_ratios(others[replicate.number], replicate))
     ]
-    return from_logs(logs)
+    return from_logs(logs, confidence)
 
 
 def winsorized_mean(values: Sequence[float], share: float = 0.0) -> float:
@@ -152,9 +151,10 @@ def _by_round(replicate: Replicate) -> dict[int, list[float]]:
     return rounds
 
 
-def from_logs(logs: Sequence[float]) -> Estimate | None:
+def from_logs(logs: Sequence[float], confidence: float = CONFIDENCE) -> Estimate | None:
     """The estimate of a positive quantity from one independent logarithm of it a replicate; None from none."""
     if not logs:
         return None
-    mean, low, high = mean_interval(logs)
-    return Estimate(math.exp(mean), low if low is None else math.exp(low), high if high is None else math.exp(high))
+    mean, low, high = mean_interval(logs, confidence)
+    bounds = (None if low is None else math.exp(low), None if high is None else math.exp(high))
+    return Estimate(math.exp(mean), *bounds, confidence)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,9 +19,28 @@ from stepbench.cli.shared import (
     ResultsOption,
     print_json,
     print_report,
+    say_if_unfinished,
 )
 from stepbench.errors import StepbenchError
 from stepbench.pairs import GateSettings
+
+if TYPE_CHECKING:
+    from stepbench.store import Run
+
+
+class ReportFormat(StrEnum):
+    """How a stored run is printed: as all reports are, or for other programs."""
+
+    TEXT = "text"
+    JSON = "json"
+    MARKDOWN = "markdown"
+    CSV = "csv"
+    PYTEST_BENCHMARK = "pytest-benchmark"
+    GITHUB_ACTION_BENCHMARK = "github-action-benchmark"
+    BENCHER = "bencher"
+
+
+EXPORTS = (ReportFormat.PYTEST_BENCHMARK, ReportFormat.GITHUB_ACTION_BENCHMARK, ReportFormat.BENCHER)
 
 
 def report(
@@ -28,21 +49,40 @@ def report(
     case: Annotated[
         str | None, typer.Option(help="Only this case, or those that the name fits, with their operations.")
     ] = None,
-    output: FormatOption = Format.TEXT,
+    output: Annotated[
+        ReportFormat, typer.Option("--format", help="How it is printed; the last three are for other programs.")
+    ] = ReportFormat.TEXT,
 ) -> None:
     """Print a stored run."""
     from stepbench.store import Store
 
     stored = Store(results).read(run_name)
-    if case is None:
-        print_report(stored, output)
-        return
+    wanted = None if case is None else _matching(case, stored)
+    if output in EXPORTS:
+        _print_export(stored, output, wanted)
+    else:
+        print_report(stored, Format(output), wanted)
+
+
+def _matching(case: str, stored: Run) -> set[str]:
     from stepbench.naming import matching
 
     wanted = {found.id for found in matching(case, stored.plan.cases)}
     if not wanted:
         raise StepbenchError(f"Run {stored.run_id} has no case {case!r}: use an id such as {stored.plan.cases[0].id}.")
-    print_report(stored, output, wanted)
+    return wanted
+
+
+def _print_export(stored: Run, output: ReportFormat, only: Container[str] | None) -> None:
+    from stepbench.reporting import exports
+    from stepbench.reporting.summary import restricted, summarize
+
+    summary = summarize(stored) if only is None else restricted(summarize(stored), only)
+    say_if_unfinished(stored)
+    content = exports.exported(output.value, stored, summary)
+    for remark in exports.left_out(summary):
+        typer.echo(remark, err=True)
+    typer.echo(content)
 
 
 def explain(

@@ -103,8 +103,7 @@ def print_report(run: Run, output: Format, only: Container[str] | None = None) -
     from stepbench.reporting.summary import restricted, summarize
 
     summary = summarize(run) if only is None else restricted(summarize(run), only)
-    if not run.finished:
-        typer.echo(f"This run is unfinished: continue it with 'stepbench run --resume {run.run_id}'.", err=True)
+    say_if_unfinished(run)
     match output:
         case Format.TEXT:
             from stepbench.reporting.terminal import print_summary
@@ -121,6 +120,12 @@ def print_report(run: Run, output: Format, only: Container[str] | None = None) -
 
             typer.echo(comma_separated(summary), nl=False)
     return summary
+
+
+def say_if_unfinished(run: Run) -> None:
+    """Say on the error output how to continue a run that was interrupted."""
+    if not run.finished:
+        typer.echo(f"This run is unfinished: continue it with 'stepbench run --resume {run.run_id}'.", err=True)
 
 
 def print_json(what: object) -> None:

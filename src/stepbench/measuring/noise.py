@@ -10,7 +10,7 @@ import msgspec
 
 from stepbench.machine import Noise
 
-_PROC = Path("/proc")
+_STAT = Path("/proc/stat")
 _COUNTED = 8
 """user, nice, system, idle, iowait, irq, softirq, steal; the guest times after them are already in user and nice."""
 _IOWAIT = 4
@@ -27,33 +27,38 @@ class CpuTicks(msgspec.Struct, frozen=True):
 
 
 class Switches(msgspec.Struct, frozen=True):
-    """Context switches of all threads of a process."""
+    """Context switches of all threads of this process, so far."""
 
     voluntary: int
     involuntary: int
 
 
 class NoiseSample(msgspec.Struct, frozen=True):
-    """The counters at one moment; ``None`` where the system does not tell."""
+    """The counters at one moment."""
 
     ticks: CpuTicks | None
-    switches: Switches | None
+    """``None`` where the system does not tell."""
+    switches: Switches
 
 
-def read_noise(pid: int | None = None) -> NoiseSample:
-    """The machine's ticks and the context switches of this process or of ``pid``.
+def read_noise() -> NoiseSample:
+    """The machine's ticks and the context switches of this process.
 
-    For this process it costs some 20 microseconds on a small machine, nearly all of it the kernel writing
-    ``/proc/stat``, which grows with the number of CPUs. Another process costs as much again for each of its threads.
+    It costs some 20 microseconds on a small machine, nearly all of it the kernel writing ``/proc/stat``, which grows
+    with the number of CPUs.
     """
-    return NoiseSample(read_ticks(), own_switches() if pid is None else read_switches(pid))
+    return NoiseSample(read_ticks(), own_switches())
 
 
 def noise_between(before: NoiseSample, after: NoiseSample) -> Noise:
-    """What happened between two samples of the same process; ``None`` for what either does not tell."""
-    voluntary, involuntary = _switches_between(before.switches, after.switches)
+    """What happened between two samples of the same process; no shares where either has no ticks."""
     steal, iowait = _shares_between(before.ticks, after.ticks)
-    return Noise(steal_share=steal, iowait_share=iowait, voluntary_switches=voluntary, involuntary_switches=involuntary)
+    return Noise(
+        steal_share=steal,
+        iowait_share=iowait,
+        voluntary_switches=after.switches.voluntary - before.switches.voluntary,
+        involuntary_switches=after.switches.involuntary - before.switches.involuntary,
+    )
 
 
 def parse_stat(line: str) -> CpuTicks | None:
@@ -68,17 +73,7 @@ def parse_stat(line: str) -> CpuTicks | None:
     return CpuTicks(ticks[_STEAL], ticks[_IOWAIT], sum(ticks)) if len(ticks) == _COUNTED else None
 
 
-def parse_switches(status: str) -> Switches | None:
-    """The two counters of a ``/proc/<pid>/task/<tid>/status``, which hold for that one thread."""
-    lines = (line.partition(":") for line in status.splitlines())
-    fields = {name: value.strip() for name, _, value in lines if name.endswith("voluntary_ctxt_switches")}
-    try:
-        return Switches(int(fields["voluntary_ctxt_switches"]), int(fields["nonvoluntary_ctxt_switches"]))
-    except (KeyError, ValueError):
-        return None
-
-
-def read_ticks(path: Path = _PROC / "stat") -> CpuTicks | None:
+def read_ticks(path: Path = _STAT) -> CpuTicks | None:
     """The CPUs' ticks; ``None`` on a system without ``/proc/stat``."""
     try:
         # One read of the first bytes: a buffered file would fetch and decode lines of every CPU and interrupt.
@@ -96,35 +91,6 @@ def own_switches() -> Switches:
     """Of this process: all threads, including those that have ended."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return Switches(usage.ru_nvcsw, usage.ru_nivcsw)
-
-
-def read_switches(pid: int, proc: Path = _PROC) -> Switches | None:
-    """Of another process: its living threads, summed; ``None`` when it is gone.
-
-    ``/proc/<pid>/status`` would not do: it counts the main thread, and TensorFlow computes in others.
-    """
-    try:
-        threads = [_read(path) for path in (proc / str(pid) / "task").iterdir()]
-    except OSError:
-        return None
-    known = [thread for thread in threads if thread is not None]
-    if not known:
-        return None
-    return Switches(sum(thread.voluntary for thread in known), sum(thread.involuntary for thread in known))
-
-
-def _read(thread: Path) -> Switches | None:
-    try:
-        return parse_switches((thread / "status").read_text(errors="replace"))
-    except OSError:  # It ended since its folder was listed.
-        return None
-
-
-def _switches_between(before: Switches | None, after: Switches | None) -> tuple[int, int] | tuple[None, None]:
-    if before is None or after is None:
-        return None, None
-    # A thread that ended takes its count along.
-    return max(after.voluntary - before.voluntary, 0), max(after.involuntary - before.involuntary, 0)
 
 
 def _shares_between(before: CpuTicks | None, after: CpuTicks | None) -> tuple[float, float] | tuple[None, None]:

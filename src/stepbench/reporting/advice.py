@@ -24,8 +24,25 @@ ONEDNN = "_Mkl"
 
 def advice(case: Case, mine: Breakdown, other: Breakdown, cpu: Cpu) -> tuple[str, ...]:
     """Sentences about ``case``, given its breakdown and that of the case that it is compared with."""
-    found = (*_bound_by(case, mine), *_emulated(case, cpu), *_slow_paths(case, mine, other))
-    return tuple(found)
+    slow = (f"{case.id} {path}" for path in slow_paths(case, mine, other))
+    return (*_bound_by(case, mine), *_emulated(case, cpu), *slow)
+
+
+def slow_paths(case: Case, mine: Breakdown, other: Breakdown) -> tuple[str, ...]:
+    """Types of operations that oneDNN computes in the other case, and not, and slower, in this one.
+
+    What is said of ``case``, those that cost most first.
+    """
+    if case.device is not Device.CPU:
+        return ()
+    theirs = {base: seconds for base, (seconds, in_onednn) in _by_base_kind(other).items() if in_onednn}
+    found: dict[str, float] = {}
+    for base, (seconds, in_onednn) in _by_base_kind(mine).items():
+        fast = theirs.get(base)
+        if not in_onednn and fast and seconds > TIMES_SLOWER * fast and seconds - fast >= SLOW_PATH * mine.step_s:
+            times = f"{formats.seconds(seconds)} a step, against {formats.seconds(fast)} with it"
+            found[f"runs {base} without oneDNN: {times}"] = seconds - fast
+    return tuple(sorted(found, key=lambda path: -found[path]))
 
 
 def _bound_by(case: Case, mine: Breakdown) -> Iterable[str]:
@@ -65,20 +82,6 @@ def _emulated(case: Case, cpu: Cpu) -> Iterable[str]:
         bfloat16 = Variant(case.variant.execution, Precision.MIXED_BFLOAT16)
         native = "float32" if emulation(msgspec.structs.replace(case, variant=bfloat16), cpu) else "bfloat16 or float32"
         yield f"{case.id}: {said}, which costs more than it saves; use {native}"
-
-
-def _slow_paths(case: Case, mine: Breakdown, other: Breakdown) -> Iterable[str]:
-    """Types of operations that oneDNN computes in the other case, and not, and slower, in this one."""
-    if case.device is not Device.CPU:
-        return
-    theirs = {base: seconds for base, (seconds, in_onednn) in _by_base_kind(other).items() if in_onednn}
-    for base, (seconds, in_onednn) in _by_base_kind(mine).items():
-        fast = theirs.get(base)
-        if not in_onednn and fast and seconds > TIMES_SLOWER * fast and seconds - fast >= SLOW_PATH * mine.step_s:
-            yield (
-                f"{case.id} runs {base} without oneDNN: {formats.seconds(seconds)} a step, "
-                f"against {formats.seconds(fast)} with it"
-            )
 
 
 def _by_base_kind(breakdown: Breakdown) -> dict[str, tuple[float, bool]]:

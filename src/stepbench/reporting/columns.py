@@ -128,7 +128,7 @@ def notes(cases: Sequence[CaseSummary]) -> dict[str, list[str]]:
     """Each distinct warning or failure once, with the labels of the cases that it is about."""
     about: dict[str, list[str]] = {}
     for case in cases:
-        failure = [_failure(case)] if case.status is Status.FAILED else []
+        failure = [failure_of(case)] if case.status is Status.FAILED else []
         for text in (*failure, *_doubts(case), *case.warnings):
             about.setdefault(formats.plain(text), []).append(label(case, cases))
     return about
@@ -141,7 +141,8 @@ def _doubts(case: CaseSummary) -> list[str]:
     return [f"converges {verdict.replace('_', ' ')}: {reason}" for reason in case.equivalence.why]
 
 
-def _failure(case: CaseSummary) -> str:
+def failure_of(case: CaseSummary) -> str:
+    """Why a case has no number."""
     if case.failure is None:
         return "not measured yet"
     return f"{case.failure.kind}: {case.failure.message}"

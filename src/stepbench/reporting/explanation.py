@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import msgspec
-from rich.console import Console, Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from stepbench.analysis.breakdown import Breakdown, break_down
 from stepbench.analysis.explain import Contribution, Explanation, explain
@@ -17,11 +15,12 @@ from stepbench.machine import Cpu
 from stepbench.measurement import Measurement
 from stepbench.reporting import formats
 from stepbench.reporting.advice import advice
-from stepbench.reporting.markdown import escape
-from stepbench.reporting.terminal import make_console
 from stepbench.spec import Case
 from stepbench.store import Run
 from stepbench.trace import Trace
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
 
 SCHEMA = 1
 WORTH_A_LINE = 0.01
@@ -120,6 +119,10 @@ def explained(a: Traced, b: Traced) -> Explained:
 
 def print_explanation(what: Explained, console: Console | None = None) -> None:
     """Print it as a headline, a table, and what to think and do about it."""
+    from rich.text import Text
+
+    from stepbench.reporting.terminal import make_console
+
     console = console or make_console()
     console.print(Text(headline(what), style="bold", overflow="fold"))
     console.print(_table(what))
@@ -129,6 +132,8 @@ def print_explanation(what: Explained, console: Console | None = None) -> None:
 
 def markdown(what: Explained) -> str:
     """It in GitHub's markdown."""
+    from stepbench.reporting.markdown import escape
+
     heads, rows = _cells(what)
     table = [heads, ["--:", *[":--"] * 2, *["--:"] * 3, ":--"], *[[escape(cell) for cell in row] for row in rows]]
     lines = [f"**{escape(headline(what))}**", "", *(f"| {' | '.join(row)} |" for row in table), ""]
@@ -148,12 +153,16 @@ def headline(what: Explained) -> str:
 
 def main_cause(what: Explained) -> str:
     """What contributes most in the direction of the difference."""
-    agreeing = [line for line in what.lines if line.difference_s * what.difference_s > 0]
-    if not agreeing:
+    line = main_line(what)
+    if line is None:
         return ""
-    line = agreeing[0]
     where = f" in {line.part}" if line.part else ""
     return f"{line.category}{where} ({formats.number(1e3 * abs(line.difference_s))} ms)"
+
+
+def main_line(what: Explained) -> Line | None:
+    """The line of the main cause."""
+    return next((line for line in what.lines if line.difference_s * what.difference_s > 0), None)
 
 
 def _name(side: Side, what: Explained) -> str:
@@ -252,6 +261,10 @@ def _signed(seconds: float) -> str:
 
 
 def _table(what: Explained) -> RenderableType:
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
     heads, rows = _cells(what)
     table = Table(box=None, pad_edge=False)
     for head in heads:

@@ -47,6 +47,12 @@ def seconds(value: float | None) -> str:
     return f"{number(value * factor)} {unit}"
 
 
+def steps(value: float) -> str:
+    """``1 step``, ``2 000 steps``: at least one."""
+    count = max(1, round(value))
+    return f"{count:,} step{'s' * (count > 1)}".replace(",", " ")
+
+
 def size(value: float | None) -> str:
     """``134 MiB``, ``1.21 GiB``."""
     if value is None:

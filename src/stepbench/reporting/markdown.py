@@ -6,12 +6,14 @@ import re
 
 from stepbench.reporting import columns, formats
 from stepbench.reporting.columns import Column
+from stepbench.reporting.recommendation import Recommendation
 from stepbench.reporting.summary import CaseSummary, Status, Summary
 
 
 def markdown(summary: Summary) -> str:
-    """The run as markdown: one table per workload and device, all columns, notes beneath."""
+    """The run as markdown: one table per workload and device, all columns, notes beneath; what to use at the end."""
     parts = [escape(columns.heading(summary)), *(_tables(cases) for _, cases in columns.groups(summary.cases))]
+    parts += map(_recommendation, summary.recommendations)
     return "\n\n".join(parts) + "\n"
 
 
@@ -20,6 +22,16 @@ def escape(text: str) -> str:
     for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
         text = text.replace(character, entity)
     return re.sub(r"([\\`*_{}\[\]|#~])", r"\\\1", formats.plain(text))
+
+
+def _recommendation(what: Recommendation) -> str:
+    why = [f"- {_beginning(sentence)}" for sentence in what.why]
+    return "\n\n".join([f"**{escape(what.title)}**", _beginning(what.headline), *(["\n".join(why)] if why else [])])
+
+
+def _beginning(text: str) -> str:
+    """``text`` escaped for the beginning of a line, where a name such as ``- a`` or ``1. a`` would make a list."""
+    return re.sub(r"^(\d*)([-+.)])", r"\1\\\2", escape(text))
 
 
 def _tables(cases: list[CaseSummary]) -> str:

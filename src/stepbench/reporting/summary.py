@@ -14,6 +14,7 @@ from stepbench.analysis.equivalence import Equivalence, Verdict, judge_cases
 from stepbench.analysis.statistics import Estimate, speedup, step_time
 from stepbench.machine import Environment
 from stepbench.measurement import Attainable, Failure, Measurement, Replicate
+from stepbench.reporting.recommendation import Recommendation, recommend
 from stepbench.reporting.warnings import warnings_of
 from stepbench.spec import Case, Verification
 from stepbench.store import Run
@@ -86,19 +87,6 @@ class CaseSummary(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...]
 
 
-class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
-    """What to use for one workload on one device, and why."""
-
-    workload: str
-    device: str
-    best: tuple[str, ...]
-    """The ids of the fastest cases that converge alike: several where they are tied within their intervals."""
-    headline: str
-    """One sentence without a full stop."""
-    why: tuple[str, ...] = ()
-    """Sentences without a full stop, each from evidence in the run."""
-
-
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """A run as reports show it: cases fastest first, failed ones last."""
 
@@ -110,6 +98,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     cases: tuple[CaseSummary, ...]
     attainable: tuple[Attainable, ...] = ()
     recommendations: tuple[Recommendation, ...] = ()
+    """One for each workload and device where there was a choice."""
 
 
 def summarize(run: Run) -> Summary:
@@ -127,12 +116,14 @@ def summarize(run: Run) -> Summary:
         data=run.data,
         cases=tuple(cases),
         attainable=run.attainable,
+        recommendations=recommend(run, cases),
     )
 
 
 def restricted(summary: Summary, ids: Container[str]) -> Summary:
-    """The summary of certain cases alone."""
-    return msgspec.structs.replace(summary, cases=tuple(case for case in summary.cases if case.id in ids))
+    """The summary of certain cases alone; what to use is a question about all."""
+    cases = tuple(case for case in summary.cases if case.id in ids)
+    return msgspec.structs.replace(summary, cases=cases, recommendations=())
 
 
 def _summarize_case(

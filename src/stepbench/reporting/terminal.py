@@ -13,6 +13,7 @@ from rich.text import Text
 
 from stepbench.reporting import columns, formats
 from stepbench.reporting.columns import Column
+from stepbench.reporting.recommendation import Recommendation
 from stepbench.reporting.summary import CaseSummary, Profile, Status, Summary
 
 LAYOUTS: tuple[tuple[int, tuple[Column, ...]], ...] = (
@@ -34,7 +35,7 @@ FILE_WIDTH = 160
 
 
 def print_summary(summary: Summary, console: Console | None = None, *, operations: bool = False) -> None:
-    """Print the run as one table per workload and device, fastest first, with its notes beneath.
+    """Print the run as one table per workload and device, fastest first, its notes beneath, and what to use at the end.
 
     Args:
         summary: what to print.
@@ -45,9 +46,17 @@ def print_summary(summary: Summary, console: Console | None = None, *, operation
     console.print(Text(columns.heading(summary), style="dim"))
     for _, cases in columns.groups(summary.cases):
         console.print(_render(cases, console.width))
+    for recommendation in summary.recommendations:
+        console.print(_recommendation(recommendation))
     for case in summary.cases if operations else ():
         if case.profile:
             console.print(_operations(case.id, case.profile))
+
+
+def _recommendation(what: Recommendation) -> RenderableType:
+    why = (Text(f"- {formats.plain(sentence)}", overflow="fold") for sentence in what.why)
+    title, headline = (Text(formats.plain(text), style="bold", overflow="fold") for text in (what.title, what.headline))
+    return Group(Text(), title, headline, *why)
 
 
 def make_console() -> Console:
