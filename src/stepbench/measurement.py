@@ -89,7 +89,7 @@ class Work(msgspec.Struct, frozen=True):
     """What one step of a case has to compute, counted from the graph of the workload's own step."""
 
     flops: float
-    """Floating-point operations a step."""
+    """Floating-point operations a step in convolutions and matrix products, two for each multiply-add."""
     bytes: float
     """Moved a step if no tensor stayed in a cache: the sizes of all operations' inputs and outputs."""
     examples: int
@@ -104,6 +104,10 @@ class Attainable(msgspec.Struct, frozen=True):
     """Floating-point operations a second of a large matrix product, by the dtype it computes in."""
     bandwidth: float
     """Bytes a second between the device and its memory."""
+    name: str | None = None
+    """What the driver calls the accelerator; null on CPU."""
+    tensor_float_32: bool | None = None
+    """Whether TensorFlow let products in float32 round their factors to TensorFloat-32; null on CPU."""
 
 
 class InputWait(msgspec.Struct, frozen=True):
@@ -158,6 +162,7 @@ class Measurement(msgspec.Struct, frozen=True):
     trace: Trace | None = None
     trace_failure: Failure | None = None
     work: Work | None = None
+    work_failure: Failure | None = None
 
 
 class ReplicateStarted(msgspec.Struct, frozen=True, tag="started"):
@@ -235,10 +240,18 @@ class WorkCounted(msgspec.Struct, frozen=True, tag="work"):
     work: Work
 
 
+class WorkFailed(msgspec.Struct, frozen=True, tag="work_failed"):
+    """What a step of a case computes could not be counted; its timing stands."""
+
+    case: str
+    failure: Failure
+
+
 TimingEvent = ReplicateStarted | BlockMeasured | ReplicateEnded | CaseFailed
 VerifyingEvent = AgreementMeasured | CurveMeasured | VerificationFailed
 TracingEvent = TraceCaptured | TraceFailed
-Event = TimingEvent | VerifyingEvent | TracingEvent | WorkCounted
+AssessingEvent = WorkCounted | WorkFailed
+Event = TimingEvent | VerifyingEvent | TracingEvent | AssessingEvent
 
 
 def assemble(cases: Sequence[Case], events: Iterable[Event]) -> tuple[Measurement, ...]:
@@ -281,13 +294,21 @@ def grown(measurement: Measurement, event: Event) -> Measurement:
             changed = {"curves": (*measurement.curves, event.curve)}
         case VerificationFailed():
             changed = {"verification_failure": event.failure}
-        case TraceCaptured():
-            changed = {"trace": event.trace}
-        case TraceFailed():
-            changed = {"trace_failure": event.failure}
-        case WorkCounted():
-            changed = {"work": event.work}
+        case TraceCaptured() | TraceFailed() | WorkCounted() | WorkFailed():
+            changed = _found_out(event)
     return msgspec.structs.replace(measurement, **changed)
+
+
+def _found_out(event: TracingEvent | AssessingEvent) -> dict[str, object]:
+    match event:
+        case TraceCaptured():
+            return {"trace": event.trace}
+        case TraceFailed():
+            return {"trace_failure": event.failure}
+        case WorkCounted():
+            return {"work": event.work}
+        case WorkFailed():
+            return {"work_failure": event.failure}
 
 
 def _grown_replicate(replicate: Replicate, event: BlockMeasured | ReplicateEnded) -> Replicate:
