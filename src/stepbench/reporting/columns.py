@@ -101,7 +101,7 @@ EFFICIENCY_MAIN = (
     Column("GFLOP/s", _achieved),
     Column("of peak", lambda case: formats.share(case.flops_utilization)),
     Column("FLOP a byte", lambda case: formats.optional(case.arithmetic_intensity)),
-    Column("roofline", lambda case: formats.optional(case.roofline_flops, 1 / GIGA)),
+    Column("roofline GFLOP/s", lambda case: formats.optional(case.roofline_flops, 1 / GIGA)),
     Column("an epoch", lambda case: formats.seconds(case.epoch_s.value if case.epoch_s else None)),
 )
 """How close a case comes to what the device attains."""
