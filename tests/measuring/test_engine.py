@@ -254,7 +254,6 @@ def test_memory_is_read(measured: Measured, name: str) -> None:
     assert max(closing.peaks_bytes.values()) == closing.peak_rss_bytes - closing.baseline_rss_bytes
 
 
-
 @pytest.mark.parametrize("name", CASES)
 def test_waiting_for_input_is_a_part_of_the_time(measured: Measured, name: str) -> None:
     waited = measured.closing(name).input_wait

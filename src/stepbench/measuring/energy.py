@@ -1,6 +1,7 @@
 """The energy that a device has used, by its own counters: NVML's for a GPU, RAPL's for processors.
 
 Where there is no counter, or it may not be read, the energy is unknown: most kernels let only root read RAPL's.
+NVML's moves about every 100 ms, so that of a short interval is rough.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ def tally_graph(graph: Any) -> Tally:
 
 
 def _run_by(graph: Any) -> set[tf.Operation]:
-    """What results or side effects depend on. The gradient of the first layer's input is in the graph, but never run."""
+    """What results or side effects depend on: the gradient of the first layer's input is there too, and never run."""
     pending = [*(tensor.op for tensor in graph.outputs), *graph.control_outputs]
     found: set[tf.Operation] = set()
     while pending:
