@@ -140,6 +140,7 @@ def measure_run(
         InterruptedRunError: on Ctrl-C; what was measured is on disk.
         StepbenchError: when the run's folder cannot be written.
     """
+    from stepbench.measuring.assess import assess
     from stepbench.measuring.profile import profile
     from stepbench.measuring.schedule import measure, remaining_teams
     from stepbench.measuring.verify import verify
@@ -149,6 +150,10 @@ def measure_run(
     try:
         with Journal(folder) as journal:
             measure(run.plan, teams, journal, folder / LOGS_FOLDER, report, budget_s)
+            if run.plan.replicates:
+                timed = store.read(run.run_id)
+                attainable = assess(timed.plan, timed.measurements, timed.attainable, journal, folder, report)
+                store.write(msgspec.structs.replace(timed, attainable=attainable))
             if run.plan.tracing:
                 profile(run.plan, store.read(run.run_id).measurements, journal, folder, report)
             if run.plan.verification:

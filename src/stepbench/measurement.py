@@ -89,7 +89,7 @@ class Work(msgspec.Struct, frozen=True):
     """What one step of a case has to compute, counted from the graph of the workload's own step."""
 
     flops: float
-    """Floating-point operations a step."""
+    """Floating-point operations a step in convolutions and matrix products, two for each multiply-add."""
     bytes: float
     """Moved a step if no tensor stayed in a cache: the sizes of all operations' inputs and outputs."""
     examples: int
@@ -104,6 +104,10 @@ class Attainable(msgspec.Struct, frozen=True):
     """Floating-point operations a second of a large matrix product, by the dtype it computes in."""
     bandwidth: float
     """Bytes a second between the device and its memory."""
+    name: str | None = None
+    """What the driver calls the accelerator; null on CPU."""
+    tensor_float_32: bool | None = None
+    """Whether TensorFlow let products in float32 round their factors to TensorFloat-32; null on CPU."""
 
 
 class InputWait(msgspec.Struct, frozen=True):
@@ -158,6 +162,7 @@ class Measurement(msgspec.Struct, frozen=True):
     trace: Trace | None = None
     trace_failure: Failure | None = None
     work: Work | None = None
+    work_failure: Failure | None = None
 
 
 class ReplicateStarted(msgspec.Struct, frozen=True, tag="started"):
@@ -235,10 +240,18 @@ class WorkCounted(msgspec.Struct, frozen=True, tag="work"):
     work: Work
 
 
+class WorkFailed(msgspec.Struct, frozen=True, tag="work_failed"):
+    """What a step of a case computes could not be counted; its timing stands."""
+
+    case: str
+    failure: Failure
+
+
 TimingEvent = ReplicateStarted | BlockMeasured | ReplicateEnded | CaseFailed
 VerifyingEvent = AgreementMeasured | CurveMeasured | VerificationFailed
 TracingEvent = TraceCaptured | TraceFailed
-Event = TimingEvent | VerifyingEvent | TracingEvent | WorkCounted
+AssessingEvent = WorkCounted | WorkFailed
+Event = TimingEvent | VerifyingEvent | TracingEvent | AssessingEvent
 
 
 _FIELDS: dict[type[Event], tuple[str, str]] = {
@@ -247,6 +260,7 @@ _FIELDS: dict[type[Event], tuple[str, str]] = {
     TraceCaptured: ("trace", "trace"),
     TraceFailed: ("trace_failure", "failure"),
     WorkCounted: ("work", "work"),
+    WorkFailed: ("work_failure", "failure"),
 }
 """Which field of a measurement an event sets, and from which of its own."""
 

@@ -29,7 +29,10 @@ from stepbench.spec import EAGER, XLA, Device
 from stepbench.store import Run
 
 # The published contract of ``stepbench report --format json``.
-RUN_KEYS = {"schema", "run_id", "started", "environment", "data", "cases", "attainable", "recommendations"}
+RUN_KEYS = {
+    *("schema", "run_id", "started", "environment", "data", "cases"),
+    *("attainable", "published", "recommendations"),
+}
 CASE_TYPES: dict[str, type | tuple[type, ...]] = {
     "id": str,
     "workload": str,
@@ -44,10 +47,20 @@ CASE_TYPES: dict[str, type | tuple[type, ...]] = {
     "throughput": (dict, type(None)),
     "speedup": (dict, type(None)),
     "first_call_s": (float, type(None)),
+    "compile_s": (float, type(None)),
     "break_even_steps": (float, type(None)),
+    "break_even": (dict, type(None)),
+    "break_even_epochs": (dict, type(None)),
+    "break_even_s": (dict, type(None)),
+    "epoch_s": (dict, type(None)),
     "peak_memory_bytes": (int, type(None)),
+    "memory_by_phase": dict,
+    "energy_per_1000_examples_j": (dict, type(None)),
     "flops_per_step": (float, type(None)),
     "flops_utilization": (float, type(None)),
+    "bytes_per_step": (float, type(None)),
+    "arithmetic_intensity": (float, type(None)),
+    "roofline_flops": (float, type(None)),
     "input_wait_share": (float, type(None)),
     "equivalence": dict,
     "trace": (str, type(None)),

@@ -35,6 +35,11 @@ class Estimate(msgspec.Struct, frozen=True):
             return None
         return max(self.high - self.value, self.value - self.low) / self.value
 
+    def times(self, factor: float) -> Estimate:
+        """The estimate of this quantity multiplied by ``factor``."""
+        low, high = (bound if bound is None else bound * factor for bound in (self.low, self.high))
+        return Estimate(self.value * factor, low, high, self.confidence)
+
     def inverse(self, numerator: float) -> Estimate:
         """The estimate of ``numerator`` divided by this quantity."""
         low = None if self.high is None else numerator / self.high
@@ -49,11 +54,12 @@ def step_time(measurement: Measurement) -> Estimate | None:
 
 def replicate_logs(measurement: Measurement) -> list[float]:
     """The logarithm of the seconds a step of each replicate that timed any."""
-    return [
-        winsorized_mean([_log_step_seconds(block) for block in replicate.blocks])
-        for replicate in measurement.replicates
-        if replicate.blocks
-    ]
+    return [replicate_log(replicate) for replicate in measurement.replicates if replicate.blocks]
+
+
+def replicate_log(replicate: Replicate) -> float:
+    """The logarithm of the seconds a step of a replicate that timed some."""
+    return winsorized_mean([_log_step_seconds(block) for block in replicate.blocks])
 
 
 def speedup(measurement: Measurement, reference: Measurement, confidence: float = CONFIDENCE) -> Estimate | None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from stepbench.measurement import Block, Closing, Evidence, Failure, Phases
-from stepbench.spec import Case, Device, Tracing
+from stepbench.measurement import Attainable, Block, Closing, Evidence, Failure, Phases, Work
+from stepbench.spec import Case, Device, Precision, Tracing
 from stepbench.trace import Trace
 from stepbench.verification import Agreement, Curve
 
@@ -97,7 +97,25 @@ class Capture(msgspec.Struct, frozen=True, tag="capture"):
     folder: str
 
 
-Order = Describe | Prepare | Measure | Close | MakeTrajectory | Agree | Train | Capture
+class Attain(msgspec.Struct, frozen=True, tag="attain"):
+    """Find out how fast a device can compute and move data at most; answered by :class:`Attained`."""
+
+    device: Device
+    dtypes: tuple[str, ...]
+    memory_bytes: int
+    """How much memory that may take."""
+
+
+class Count(msgspec.Struct, frozen=True, tag="count"):
+    """Count what a workload's own step computes; answered by :class:`Counted`."""
+
+    workload: str
+    data: str
+    steps: tuple[tuple[Precision, int], ...]
+    """At which precisions and batch sizes."""
+
+
+Order = Describe | Prepare | Measure | Close | MakeTrajectory | Agree | Train | Capture | Attain | Count
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
@@ -159,6 +177,18 @@ class Captured(msgspec.Struct, frozen=True, tag="captured"):
     trace: Trace
 
 
+class Attained(msgspec.Struct, frozen=True, tag="attained"):
+    """The device was measured."""
+
+    attainable: Attainable
+
+
+class Counted(msgspec.Struct, frozen=True, tag="counted"):
+    """The steps were counted, in the order's order."""
+
+    works: tuple[Work, ...]
+
+
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
     """The order could not be carried out; the worker exits."""
 
@@ -172,5 +202,17 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
 
 
 Reply = (
-    Hello | Described | Prepared | Measured | Closed | TrajectoryMade | Agreed | Trained | Captured | Failed | Refused
+    Hello
+    | Described
+    | Prepared
+    | Measured
+    | Closed
+    | TrajectoryMade
+    | Agreed
+    | Trained
+    | Captured
+    | Attained
+    | Counted
+    | Failed
+    | Refused
 )

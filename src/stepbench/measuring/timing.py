@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import math
 import time
@@ -15,9 +14,11 @@ import tensorflow as tf
 
 from stepbench.errors import StepbenchError
 from stepbench.measurement import Block, Closing, Evidence, InputWait, Phases
+from stepbench.measuring.energy import open_meter
+from stepbench.measuring.memory import PeakMemory
 from stepbench.measuring.noise import noise_between, read_noise
 from stepbench.measuring.observe import TraceCounter, observe_step, read_xla_compilations
-from stepbench.spec import Case, Device
+from stepbench.spec import Case
 from stepbench.training.devices import device_kind
 from stepbench.training.step import TrainState, build_state
 from stepbench.training.variants import build_call, execution_named
@@ -56,7 +57,8 @@ class WarmCase:
         """
         self.case = case
         self.traces = TraceCounter()
-        self.baseline_rss = _reset_peak_rss()
+        self._energy = open_meter(case.device)
+        self.memory = PeakMemory(case.device)
         started = time.perf_counter()
         self.state = build_state(workload, case.variant.precision, seed)
         call = build_call(self.state, case)
@@ -64,9 +66,11 @@ class WarmCase:
         self.build_s = time.perf_counter() - started
         self.ring = make_ring(case, dataset)
         self.restore = make_restore(self.state)
+        self.memory.end_phase("build")
         self.traces.count = 0
         self.first_call_s, first_loss = _timed(lambda: self.call(*self.ring[0]))
         self.first_traces = self.traces.count
+        self.memory.end_phase("first call")
         self.compilations = read_xla_compilations(WORKER_LOG)
         started = time.perf_counter()
         call_times = [_timed(lambda: self.call(*self.ring[-1]))[0] for _ in range(WARM_UP_CALLS)]
@@ -89,28 +93,35 @@ class WarmCase:
         calls = max(1, round(block_seconds / self.call_s))
         if self.call_s < block_seconds * SETTLING_SHARE:
             self.call(*self.ring[-1])
-        noise_before = read_noise()  # Before the restoring: what reading files leaves in the caches is not the step's.
+        # Before the restoring: what reading files leaves in the caches is not the step's.
+        noise_before, energy_before = read_noise(), self._read_energy()
         self.restore()
         tf.test.experimental.sync_devices()
         started = time.perf_counter()
         loss = run_calls(self.call, self.ring, calls)
         tf.test.experimental.sync_devices()
         seconds = time.perf_counter() - started
+        energy = self._energy.joules(energy_before, self._read_energy()) if self._energy else None
         noise = noise_between(noise_before, read_noise())
-        return Block(round_number, calls * self.case.steps_per_call, seconds, finite(loss), noise)
+        return Block(round_number, calls * self.case.steps_per_call, seconds, finite(loss), noise, energy_j=energy)
 
     def close(self, dataset: Dataset, block_seconds: float, *, input_pipeline: bool) -> Closing:
         """Read the counters, and time one block fed by ``tf.data`` if asked."""
         traces = self.traces.count
         compilations = read_xla_compilations(WORKER_LOG).count - self._warm_compilations
+        self.memory.end_phase("steps")
         return Closing(
             traces=traces,
             xla_compilations=compilations,
-            baseline_rss_bytes=self.baseline_rss,
-            peak_rss_bytes=_status_bytes("VmHWM"),
-            device_peak_bytes=_device_peak(self.case.device),
+            baseline_rss_bytes=self.memory.baseline_rss,
+            peak_rss_bytes=self.memory.peak_rss,
+            device_peak_bytes=self.memory.device_peak,
             input_wait=self._time_input(dataset, block_seconds) if input_pipeline else None,
+            peaks_bytes=self.memory.phases,
         )
+
+    def _read_energy(self) -> tuple[int, ...] | None:
+        return self._energy.read() if self._energy else None
 
     def _gather_evidence(self, loss: tf.Tensor) -> Evidence:
         observed = observe_step(lambda: self.call(*self.ring[0]))
@@ -231,23 +242,3 @@ def _timed(call: Callable[[], tf.Tensor]) -> tuple[float, tf.Tensor]:
     result = call()
     tf.test.experimental.sync_devices()
     return time.perf_counter() - started, result
-
-
-def _reset_peak_rss() -> int:
-    """Begin a new peak of resident memory where the kernel lets us; give the memory resident now, in bytes."""
-    with contextlib.suppress(OSError):  # Where the kernel does not let us, the peak covers the imports too.
-        Path("/proc/self/clear_refs").write_text("5")
-    return _status_bytes("VmRSS")
-
-
-def _status_bytes(name: str) -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1]) * 1024
-    return 0
-
-
-def _device_peak(device: Device) -> int | None:
-    if device is Device.CPU:
-        return None
-    return int(tf.config.experimental.get_memory_info("GPU:0")["peak"])

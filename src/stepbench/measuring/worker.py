@@ -22,10 +22,14 @@ from stepbench.errors import StepbenchError
 from stepbench.measurement import Failure, FailureKind
 from stepbench.measuring.protocol import (
     Agree,
+    Attain,
+    Attained,
     Capture,
     Captured,
     Close,
     Closed,
+    Count,
+    Counted,
     Describe,
     Described,
     Failed,
@@ -40,7 +44,7 @@ from stepbench.measuring.protocol import (
     Reply,
     Train,
 )
-from stepbench.spec import XLA
+from stepbench.spec import XLA, Device
 
 if TYPE_CHECKING:
     from stepbench.measuring.timing import WarmCase
@@ -146,8 +150,8 @@ class Worker:
             Exception: whatever users' code or TensorFlow raises.
         """
         match order:
-            case Describe():
-                return _describe(order)
+            case Describe() | Attain() | Count():
+                return _without_case(order)
             case Prepare():
                 return self._prepare(order)
             case Measure():
@@ -209,6 +213,16 @@ class Worker:
         return Prepared(self._warm.phases(self._import_s, data_s), self._warm.evidence)
 
 
+def _without_case(order: Describe | Attain | Count) -> Reply:
+    match order:
+        case Describe():
+            return _describe(order)
+        case Attain():
+            return _attain(order)
+        case Count():
+            return _count(order)
+
+
 def _describe(order: Describe) -> Described:
     from stepbench.training.data import resolve_source
     from stepbench.training.devices import visible_devices
@@ -227,6 +241,25 @@ def _describe(order: Describe) -> Described:
             raise StepbenchError(f"Two workloads are named {workload.name!r}: give each a name of its own.")
         workloads[workload.name] = locator
     return Described(workloads, source.name, tuple(device.value for device in visible_devices()))
+
+
+def _attain(order: Attain) -> Attained:
+    from stepbench.measuring.peaks import measure_attainable
+    from stepbench.training.devices import use_device
+
+    use_device(order.device)
+    return Attained(measure_attainable(order.device, order.dtypes, order.memory_bytes))
+
+
+def _count(order: Count) -> Counted:
+    from stepbench.measuring.work import count_steps
+    from stepbench.training.data import resolve_source
+    from stepbench.training.devices import use_device
+    from stepbench.training.workload import load_workload
+
+    use_device(Device.CPU)  # For the general form of layers that have one of their own for GPUs.
+    workload = load_workload(order.workload)
+    return Counted(count_steps(workload, workload.data(resolve_source(order.data)), order.steps))
 
 
 def _import_plugins(plugins: tuple[str, ...]) -> None:

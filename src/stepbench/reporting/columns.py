@@ -13,6 +13,7 @@ from stepbench.trace import PARTS
 
 MAIN_CATEGORIES = 3
 """Of work, shown in the table."""
+GIGA = 1e9
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,25 @@ def _break_even_text(case: CaseSummary) -> str:
         return "never"
     steps = round(case.break_even_steps)
     return "at once" if steps == 0 else f"{steps:,} step{'s' * (steps > 1)}".replace(",", " ")
+
+
+def _break_even_epochs(case: CaseSummary) -> str:
+    found = case.break_even_epochs
+    if found is None:
+        return _break_even_text(case) if case.break_even_steps is None and case.epoch_s else formats.ABSENT
+    if found.low is not None and found.high is None:
+        return f"{formats.number(found.value)} [{formats.number(found.low)}, never]"
+    return formats.estimate(found)
+
+
+def _achieved(case: CaseSummary) -> str:
+    if case.flops_per_step is None or case.step_time_s is None:
+        return formats.ABSENT
+    return formats.number(case.flops_per_step / case.step_time_s.value / GIGA)
+
+
+def _memory(phase: str) -> Column:
+    return Column(f"memory: {phase}", lambda case: formats.size(case.memory_by_phase.get(phase)))
 
 
 def _is_reference(case: CaseSummary) -> bool:
@@ -77,12 +97,30 @@ PROFILED = (
     Column("mostly", _main_categories, is_prose=True),
 )
 """The same, with the share by which tracing prolonged the steps."""
+EFFICIENCY_MAIN = (
+    Column("GFLOP/s", _achieved),
+    Column("of peak", lambda case: formats.share(case.flops_utilization)),
+    Column("FLOP a byte", lambda case: formats.optional(case.arithmetic_intensity)),
+    Column("roofline GFLOP/s", lambda case: formats.optional(case.roofline_flops, 1 / GIGA)),
+    Column("an epoch", lambda case: formats.seconds(case.epoch_s.value if case.epoch_s else None)),
+)
+"""How close a case comes to what the device attains."""
+EFFICIENCY = (
+    *EFFICIENCY_MAIN,
+    Column("epochs to pay back", _break_even_epochs),
+    Column("compilation", lambda case: formats.seconds(case.compile_s or None)),
+    *(_memory(phase) for phase in ("build", "first call", "steps")),
+    Column("J/1000 examples", lambda case: formats.estimate(case.energy_per_1000_examples_j)),
+)
 VERIFIED = (CONVERGENCE, REASONS)
 """What there is to show where nothing was timed."""
 
 
 def tables(
-    cases: Sequence[CaseSummary], timed: tuple[Column, ...] = FULL, profiled: tuple[Column, ...] = PROFILED
+    cases: Sequence[CaseSummary],
+    timed: tuple[Column, ...] = FULL,
+    profiled: tuple[Column, ...] = PROFILED,
+    efficient: tuple[Column, ...] = EFFICIENCY,
 ) -> list[tuple[str, tuple[Column, ...]]]:
     """The tables that there is something to show in, each by its title and its columns."""
     found: list[tuple[str, tuple[Column, ...]]] = []
@@ -90,9 +128,35 @@ def tables(
         found.append((title(cases), timed))
     elif any(case.equivalence.verdict is not Verdict.NOT_CHECKED for case in cases):
         found.append((title(cases), VERIFIED))
+    if any(case.flops_per_step for case in cases):
+        known = tuple(column for column in efficient if any(is_filled(case, [column]) for case in cases))
+        found += [(f"{title(cases)}: how close to the limit", known)] if known else []
     if profiled and any(case.profile for case in cases):
         found.append((f"{title(cases)}: where a step's milliseconds go", profiled))
     return found or [(title(cases), ())]
+
+
+def is_filled(case: CaseSummary, layout: Sequence[Column]) -> bool:
+    """Whether there is anything to show of a case."""
+    return any(column.write(case) not in ("", formats.ABSENT) for column in layout)
+
+
+def limits(summary: Summary) -> list[str]:
+    """A line for each device: what it attained in this run, and what its maker promises."""
+    measured = [
+        f"attained on {device.device}: {_peaks(device.flops, device.bandwidth)}"
+        + (" (float32 rounded to TensorFloat-32)" if device.tensor_float_32 else "")
+        for device in summary.attainable
+    ]
+    promised = [
+        f"published for {device.name}, dense: {_peaks(device.flops, device.bandwidth)}" for device in summary.published
+    ]
+    return [formats.plain(line) for line in (*measured, *promised)]
+
+
+def _peaks(flops: dict[str, float], bandwidth: float) -> str:
+    products = ", ".join(f"{formats.rate(rate, 'FLOP')} in {dtype}" for dtype, rate in flops.items())
+    return f"matrix products {products}; memory {formats.rate(bandwidth, 'B')}"
 
 
 def counts(case: CaseSummary) -> bool:

@@ -6,6 +6,7 @@ from stepbench.analysis.statistics import Estimate
 
 ABSENT = "–"
 _SECONDS = ((1.0, "s", 1.0), (1e-3, "ms", 1e3), (0.0, "µs", 1e6))
+_RATES = ((1e12, "T"), (1e9, "G"), (1e6, "M"))
 _BYTES = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
 
@@ -19,6 +20,11 @@ def number(value: float) -> str:
     if abs(value) >= 100:  # noqa: PLR2004 - three digits.
         return f"{value:,.0f}".replace(",", " ")
     return f"{value:#.3g}".rstrip(".") if value else "0"
+
+
+def optional(value: float | None, scale: float = 1.0) -> str:
+    """A number that may be absent."""
+    return ABSENT if value is None else number(value * scale)
 
 
 def estimate(value: Estimate | None, *, scale: float = 1.0, unit: str = "", interval: bool = True) -> str:
@@ -61,6 +67,12 @@ def size(value: float | None) -> str:
         if value >= least:
             return f"{number(value / least)} {unit}"
     return f"{value:.0f} B"
+
+
+def rate(value: float, unit: str) -> str:
+    """``213 GFLOP/s``, ``4.80 TB/s``."""
+    least, prefix = next(((least, prefix) for least, prefix in _RATES if value >= least), (1.0, ""))
+    return f"{number(value / least)} {prefix}{unit}/s"
 
 
 def share(value: float | None) -> str:

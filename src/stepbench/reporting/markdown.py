@@ -13,6 +13,7 @@ from stepbench.reporting.summary import CaseSummary, Status, Summary
 def markdown(summary: Summary) -> str:
     """The run as markdown: one table per workload and device, all columns, notes beneath; what to use at the end."""
     parts = [escape(columns.heading(summary)), *(_tables(cases) for _, cases in columns.groups(summary.cases))]
+    parts += [escape(line) for line in columns.limits(summary)]
     parts += map(_recommendation, summary.recommendations)
     return "\n\n".join(parts) + "\n"
 
@@ -38,12 +39,12 @@ def _tables(cases: list[CaseSummary]) -> str:
     notes = [f"- {escape(text)} ({escape(', '.join(labels))})" for text, labels in columns.notes(cases).items()]
     (title, layout), *others = columns.tables(cases)
     first = _table(title, layout, cases)
-    more = [_table(title, layout, cases, only_profiled=True) for title, layout in others]
+    more = [_table(title, layout, cases, only_filled=True) for title, layout in others]
     return "\n\n".join([first, *(["\n".join(notes)] if notes else []), *more])
 
 
-def _table(title: str, layout: tuple[Column, ...], cases: list[CaseSummary], *, only_profiled: bool = False) -> str:
-    rows = [case for case in cases if case.profile or not only_profiled]
+def _table(title: str, layout: tuple[Column, ...], cases: list[CaseSummary], *, only_filled: bool = False) -> str:
+    rows = [case for case in cases if not only_filled or columns.is_filled(case, layout)]
     lines = [
         f"**{escape(title)}**\n",
         _row(["case", *(escape(column.head) for column in layout)]),

@@ -9,8 +9,10 @@ from enum import StrEnum
 
 import msgspec
 
+from stepbench.analysis import efficiency
 from stepbench.analysis.breakdown import Category, break_down
 from stepbench.analysis.equivalence import Equivalence, Verdict, judge_cases
+from stepbench.analysis.published import Published, published_peaks
 from stepbench.analysis.statistics import Estimate, speedup, step_time
 from stepbench.machine import Environment
 from stepbench.measurement import Attainable, Failure, Measurement, Replicate
@@ -64,10 +66,15 @@ class CaseSummary(msgspec.Struct, frozen=True, kw_only=True):
     speedup: Estimate | None
     """Against the reference; null for want of one."""
     first_call_s: float | None
+    compile_s: float | None = None
+    """Of the first call: XLA's compilation. The rest traced the step and ran it."""
     break_even_steps: float | None
     """Steps after which the first call has paid back against the reference's; null if it never does."""
     break_even: Estimate | None = None
     """The same with its interval, whose upper bound is null where it may never pay back."""
+    break_even_epochs: Estimate | None = None
+    break_even_s: Estimate | None = None
+    """The same in seconds of training after the first call."""
     epoch_s: Estimate | None = None
     """Of the training set, at the measured step time."""
     peak_memory_bytes: int | None
@@ -76,9 +83,15 @@ class CaseSummary(msgspec.Struct, frozen=True, kw_only=True):
     """Peak bytes in each phase."""
     energy_per_1000_examples_j: Estimate | None = None
     flops_per_step: float | None
+    """In convolutions and matrix products of the workload's own step."""
     flops_utilization: float | None
     """Achieved over attainable operations a second, at the precision of the case, on its device, in this run."""
     bytes_per_step: float | None = None
+    """Moved if no tensor stayed in a cache."""
+    arithmetic_intensity: float | None = None
+    """Operations for each of these bytes."""
+    roofline_flops: float | None = None
+    """Operations a second that the device attains at this intensity."""
     input_wait_share: float | None
     equivalence: Equivalence
     trace: str | None
@@ -97,6 +110,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     data: str
     cases: tuple[CaseSummary, ...]
     attainable: tuple[Attainable, ...] = ()
+    published: tuple[Published, ...] = ()
+    """The makers' figures for those of these devices that are known."""
     recommendations: tuple[Recommendation, ...] = ()
     """One for each workload and device where there was a choice."""
 
@@ -116,6 +131,7 @@ def summarize(run: Run) -> Summary:
         data=run.data,
         cases=tuple(cases),
         attainable=run.attainable,
+        published=tuple(filter(None, map(published_peaks, run.attainable))),
         recommendations=recommend(run, cases),
     )
 
@@ -135,6 +151,9 @@ def _summarize_case(
     untimed = not run.plan.replicates  # Only verified.
     seconds = step_time(measurement) if usable else None
     has_reference = reference is not None and not reference.failure
+    break_even = efficiency.break_even(measurement, reference) if usable and reference and has_reference else None
+    epoch = efficiency.epoch_time(measurement) if usable else None
+    found = efficiency.efficiency_of(measurement, run.attainable) if usable else efficiency.Efficiency()
     return CaseSummary(
         id=case.id,
         workload=case.workload,
@@ -148,11 +167,21 @@ def _summarize_case(
         step_time_s=seconds,
         throughput=seconds.inverse(case.batch_size) if seconds else None,
         speedup=speedup(measurement, reference) if usable and reference and has_reference else None,
-        first_call_s=_first_call(measurement) if usable else None,
-        break_even_steps=_break_even(measurement, reference) if usable and reference and has_reference else None,
+        first_call_s=efficiency.first_call(measurement) if usable else None,
+        compile_s=efficiency.compilation(measurement) if usable else None,
+        break_even_steps=break_even.value if break_even else None,
+        break_even=break_even,
+        break_even_epochs=break_even.times(seconds.value / epoch.value) if break_even and seconds and epoch else None,
+        break_even_s=break_even.times(seconds.value) if break_even and seconds else None,
+        epoch_s=epoch,
         peak_memory_bytes=_peak_memory(measurement.replicates) if usable else None,
-        flops_per_step=None,
-        flops_utilization=None,
+        memory_by_phase=efficiency.memory_by_phase(measurement.replicates) if usable else {},
+        energy_per_1000_examples_j=efficiency.energy(measurement) if usable else None,
+        flops_per_step=found.flops_per_step,
+        flops_utilization=found.flops_utilization,
+        bytes_per_step=found.bytes_per_step,
+        arithmetic_intensity=found.arithmetic_intensity,
+        roofline_flops=found.roofline_flops,
         input_wait_share=_input_wait(measurement.replicates) if usable else None,
         equivalence=equivalence,
         trace=measurement.trace.path if measurement.trace else None,
@@ -176,19 +205,6 @@ def _profile(measurement: Measurement, step_time: Estimate | None) -> Profile | 
             for operation in measurement.trace.operations[:TOP_OPERATIONS]
         ),
     )
-
-
-def _first_call(measurement: Measurement) -> float:
-    return statistics.median(replicate.phases.first_call_s for replicate in measurement.replicates)
-
-
-def _break_even(measurement: Measurement, reference: Measurement) -> float | None:
-    mine, theirs = step_time(measurement), step_time(reference)
-    if measurement is reference or mine is None or theirs is None:
-        return None
-    cost = max(0.0, _first_call(measurement) - _first_call(reference))
-    saved = theirs.value - mine.value
-    return cost / saved if saved > 0 else None
 
 
 def _peak_memory(replicates: Sequence[Replicate]) -> int | None:

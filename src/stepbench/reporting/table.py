@@ -9,9 +9,12 @@ from stepbench.analysis.statistics import Estimate
 from stepbench.reporting import formats
 from stepbench.reporting.summary import CaseSummary, Summary
 
-_ESTIMATES = ("step_time_s", "throughput", "speedup")
+_ESTIMATES = ("step_time_s", "throughput", "speedup", "break_even", "epoch_s", "energy_per_1000_examples_j")
 _PLAIN = ("id", "workload", "execution", "precision", "device", "batch_size", "steps_per_call", "status")
-_NUMBERS = ("first_call_s", "break_even_steps", "peak_memory_bytes", "input_wait_share")
+_NUMBERS = (
+    *("first_call_s", "compile_s", "break_even_steps", "peak_memory_bytes", "input_wait_share"),
+    *("flops_per_step", "bytes_per_step", "flops_utilization", "roofline_flops"),
+)
 
 
 def comma_separated(summary: Summary) -> str:

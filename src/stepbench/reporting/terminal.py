@@ -30,6 +30,11 @@ PROFILE_LAYOUTS: tuple[tuple[int, tuple[Column, ...]], ...] = (
     (85, columns.PROFILED_PARTS),
     (0, ()),
 )
+EFFICIENCY_LAYOUTS: tuple[tuple[int, tuple[Column, ...]], ...] = (
+    (150, columns.EFFICIENCY),
+    (80, columns.EFFICIENCY_MAIN),
+    (0, ()),
+)
 FILE_WIDTH = 160
 """Columns where the output goes to a file or a pipe, which has no width of its own."""
 
@@ -46,6 +51,8 @@ def print_summary(summary: Summary, console: Console | None = None, *, operation
     console.print(Text(columns.heading(summary), style="dim"))
     for _, cases in columns.groups(summary.cases):
         console.print(_render(cases, console.width))
+    for line in columns.limits(summary):
+        console.print(Text(f"\n{line}", style="dim"))
     for recommendation in summary.recommendations:
         console.print(_recommendation(recommendation))
     for case in summary.cases if operations else ():
@@ -75,12 +82,12 @@ def _render(cases: list[CaseSummary], width: int) -> RenderableType:
     def marks_of(case: CaseSummary) -> str:
         return ",".join(marks[text] for text, about in notes.items() if columns.label(case, cases) in about)
 
-    layout = next(layout for least, layout in LAYOUTS if width >= least)
-    profiled = next(layout for least, layout in PROFILE_LAYOUTS if width >= least)
-    (title, shown), *more = columns.tables(cases, layout, profiled)
+    layouts = (LAYOUTS, PROFILE_LAYOUTS, EFFICIENCY_LAYOUTS)
+    timed, profiled, efficient = (next(layout for least, layout in each if width >= least) for each in layouts)
+    (title, shown), *more = columns.tables(cases, timed, profiled, efficient)
     lines = [Text(f"{marks[text]}  {text}", overflow="fold") for text in notes]
     tables = [_table(title, shown, cases, marks_of if notes else None), *lines]
-    tables += [_table(title, shown, cases, only_profiled=True) for title, shown in more]
+    tables += [_table(title, shown, cases, only_filled=True) for title, shown in more]
     return Group(*tables)
 
 
@@ -90,7 +97,7 @@ def _table(
     cases: Sequence[CaseSummary],
     marks_of: Callable[[CaseSummary], str] | None = None,
     *,
-    only_profiled: bool = False,
+    only_filled: bool = False,
 ) -> RenderableType:
     table = Table(title=Text(title), title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("case", overflow="fold")
@@ -100,7 +107,7 @@ def _table(
     if marks_of:
         table.add_column("notes")
     for case in cases:
-        if only_profiled and not case.profile:
+        if only_filled and not columns.is_filled(case, layout):
             continue
         cells = [_cell(column, case) for column in layout] if case.status is Status.OK else _failed(case, len(layout))
         notes = [Text(marks_of(case))] if marks_of else []

@@ -38,6 +38,7 @@ def warnings_of(run: Run, measurement: Measurement, step_time: Estimate | None) 
         _steal(blocks),
         _leaks(blocks),
         _no_trace(measurement),
+        _no_work(measurement),
     )
     return tuple(warning for warning in found if warning)
 
@@ -82,6 +83,11 @@ def _steal(blocks: list[Block]) -> str | None:
 def _no_trace(measurement: Measurement) -> str | None:
     failure = measurement.trace_failure
     return f"no trace: {failure.kind}: {failure.message}" if failure else None
+
+
+def _no_work(measurement: Measurement) -> str | None:
+    failure = measurement.work_failure
+    return f"its work could not be counted: {failure.kind}: {failure.message.rstrip('.')}" if failure else None
 
 
 def _leaks(blocks: list[Block]) -> str | None:
