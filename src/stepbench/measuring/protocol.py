@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from stepbench.examination import TensorFlowFacts
 from stepbench.measurement import Block, Closing, Evidence, Failure, Phases
 from stepbench.spec import Case, Device, Tracing
 from stepbench.trace import Trace
@@ -97,7 +98,11 @@ class Capture(msgspec.Struct, frozen=True, tag="capture"):
     folder: str
 
 
-Order = Describe | Prepare | Measure | Close | MakeTrajectory | Agree | Train | Capture
+class Examine(msgspec.Struct, frozen=True, tag="examine"):
+    """Say what TensorFlow is like here; answered by :class:`Examined`."""
+
+
+Order = Describe | Prepare | Measure | Close | MakeTrajectory | Agree | Train | Capture | Examine
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
@@ -159,6 +164,12 @@ class Captured(msgspec.Struct, frozen=True, tag="captured"):
     trace: Trace
 
 
+class Examined(msgspec.Struct, frozen=True, tag="examined"):
+    """TensorFlow has been looked at."""
+
+    facts: TensorFlowFacts
+
+
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
     """The order could not be carried out; the worker exits."""
 
@@ -172,5 +183,16 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
 
 
 Reply = (
-    Hello | Described | Prepared | Measured | Closed | TrajectoryMade | Agreed | Trained | Captured | Failed | Refused
+    Hello
+    | Described
+    | Prepared
+    | Measured
+    | Closed
+    | TrajectoryMade
+    | Agreed
+    | Trained
+    | Captured
+    | Examined
+    | Failed
+    | Refused
 )
