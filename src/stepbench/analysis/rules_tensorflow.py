@@ -100,7 +100,8 @@ def start(found: Examination) -> Iterator[Finding]:
         if refused := _REFUSED_FLAGS.search(why):
             variable = refused[1] or refused[2]
             value = found.environment.variables.get(variable, "")
-            yield spoils("XLA flags", f"TensorFlow ends at once over {variable}={value}", f"correct or unset {variable}")
+            what = f"TensorFlow ends at once over {variable}={value}"
+            yield spoils("XLA flags", what, f"correct or unset {variable}")
         else:
             yield spoils("TensorFlow", f"it does not start: {why}", "make 'import tensorflow' work in this environment")
         return

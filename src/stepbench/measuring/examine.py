@@ -12,6 +12,7 @@ from stepbench.errors import StepbenchError
 from stepbench.examination import Data, Disk, Examination, TensorFlowFacts
 from stepbench.measuring.environment import collect
 from stepbench.measuring.gpu import read_driver
+from stepbench.measuring.hardware import clean
 from stepbench.measuring.load import watch_load
 from stepbench.measuring.noise import noise_between, read_noise
 from stepbench.measuring.pool import KEPT_FREE, START_TIMEOUT_S, Worker, WorkerError, memory_left
@@ -64,15 +65,15 @@ def ask_tensorflow() -> tuple[TensorFlowFacts | None, str | None]:
 
 def read_disk(folder: Path) -> Disk:
     """The file system of ``folder``, or of the folder that it would be made in."""
-    name = str(folder)
+    name = clean(str(folder))
     try:
         place = folder.absolute()
         while not place.exists():
             place = place.parent
         if not place.is_dir():
-            return Disk(folder=name, problem=f"{place} is no folder")
+            return Disk(folder=name, problem=f"{clean(str(place))} is no folder")
         if not os.access(place, os.W_OK | os.X_OK):
-            return Disk(folder=name, problem=f"{place} may not be written")
+            return Disk(folder=name, problem=f"{clean(str(place))} may not be written")
         found = os.statvfs(place)
     except OSError as error:
         return Disk(folder=name, problem=error.strerror or str(error))
@@ -89,5 +90,5 @@ def read_data() -> Data:
     try:
         source = resolve_source("auto")
     except StepbenchError as error:
-        return Data(problem=str(error))
-    return Data(name=source.name, folder=str(source.folder) if source.folder else None)
+        return Data(problem=clean(str(error)))
+    return Data(name=source.name, folder=clean(str(source.folder)) if source.folder else None)

@@ -56,7 +56,7 @@ def read_driver(nvml: Any = None, root: Path = ROOT) -> NvidiaDriver:
         nvml: as :func:`read_gpus`.
         root: where ``/proc`` and ``/sys`` are looked for.
     """
-    version = re.search(r"Kernel Module\D*([\d.]+)", _read(root / "proc/driver/nvidia/version"))
+    version = re.search(r"Kernel Module.*?(\d+\.[\d.]+)", _read(root / "proc/driver/nvidia/version"))
     restricts = re.search(r"^RmProfilingAdminOnly: (\d)", _read(root / "proc/driver/nvidia/params"), re.MULTILINE)
     capabilities = re.search(r"^CapEff:\s*([0-9a-f]+)$", _read(root / "proc/self/status"), re.MULTILINE)
     return NvidiaDriver(

@@ -12,6 +12,7 @@ import msgspec
 import psutil
 
 from stepbench.examination import BusyProcess, Load
+from stepbench.measuring.hardware import clean
 
 WATCH_S = 1.0
 """Long against the kernel's tick of mostly 10 ms."""
@@ -101,7 +102,7 @@ def _numbers(words: list[str]) -> list[int]:
 def _processor_times() -> dict[int, Times]:
     """Of every other process, by its number."""
     return {
-        process.pid: Times(process.info["name"] or "?", times.user + times.system)
+        process.pid: Times(clean(process.info["name"] or "?"), times.user + times.system)
         for process in psutil.process_iter(["name", "cpu_times"])
         if process.pid != os.getpid() and (times := process.info["cpu_times"])
     }

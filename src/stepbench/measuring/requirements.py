@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from importlib.metadata import Distribution
 
@@ -65,13 +66,13 @@ def _fits(version: str, specifier: SpecifierSet) -> bool:
 
 
 def _find(name: str, folders: Sequence[str] | None) -> Distribution | None:
-    where = {} if folders is None else {"path": list(folders)}
-    return next((found for found in Distribution.discover(name=name, **where) if _is_whole(found)), None)
+    where = list(sys.path if folders is None else folders)
+    return next((found for found in Distribution.discover(name=name, path=where) if _is_whole(found)), None)
 
 
 def _is_whole(distribution: Distribution) -> bool:
     """What was half removed may leave a folder without metadata."""
     try:
         return bool(distribution.metadata["Name"] and distribution.version)
-    except (KeyError, OSError):
+    except (KeyError, OSError, ValueError):
         return False
