@@ -143,7 +143,7 @@ def test_the_full_disk_is_found(spoiled: Outcome, full_disk: Path | None) -> Non
         pytest.skip("no file system can be mounted here")
     ((what, severity),) = spoiled.about("disk").items()
     assert severity == "spoils"
-    assert what.startswith(f"0 MiB are free for results in {full_disk / 'results'}")
+    assert what.startswith(f"0 MiB are free in {full_disk / 'results'}")
 
 
 def test_data_named_wrongly_is_found(spoiled: Outcome) -> None:

@@ -89,7 +89,8 @@ class TensorFlowFacts(msgspec.Struct, frozen=True, kw_only=True):
     """The CUDA version that it was built with; ``None`` for a build without."""
     cudnn: str | None
     gpu_code: tuple[str, ...]
-    """What its GPU kernels were compiled for: machine code such as ``sm_80``, and ``compute_90`` for later GPUs."""
+    """What its GPU kernels were compiled for: ``sm_80`` is machine code, ``compute_90`` is that and also what drivers
+    compile for later GPUs."""
     onednn: bool
     intra_op_threads: int | None
     """Threads that share the work of one operation, counted while they were there."""

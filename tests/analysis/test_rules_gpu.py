@@ -57,6 +57,9 @@ INNOCENT = [
     ("compatibility", changed(gpu__cuda="12.0")),  # Minor versions are compatible.
     ("compatibility", changed(gpu__cuda="13.0")),
     ("compatibility", changed(gpu__compute_capability=(8, 6))),  # Runs the code for 8.0.
+    ("compatibility", changed(tensorflow__gpu_code=("sm_80", "compute_90"))),
+    ("compatibility", changed(tensorflow__gpu_code=("8.6", "9.0"))),
+    ("compatibility", changed(tensorflow__gpu_code=("sm_90a",))),
     ("state", changed(gpu__clock_limits=("gpu_idle", "application_clocks"))),
     ("state", changed(gpu__clock_limits=None, gpu__persistence=None, gpu__memory_used_bytes=None)),
     ("profiling", changed(driver__restricts_profiling=True, driver__administrator=True)),

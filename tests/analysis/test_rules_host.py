@@ -30,11 +30,11 @@ PLANTED: list[tuple[str, dict[str, Any], Severity, str]] = [
     ("memory", {"memory_left_bytes": GIB // 2}, SPOILS, "512 MiB are free"),
     ("memory", {"memory_left_bytes": -5}, SPOILS, "0 MiB are free"),
     ("memory", {"memory_left_bytes": 4 * GIB}, HINDERS, "4.0 GiB are free"),
-    ("disk", {"disk__free_bytes": 0}, SPOILS, "0 MiB are free for results in results"),
+    ("disk", {"disk__free_bytes": 0}, SPOILS, "0 MiB are free in results, where runs are kept"),
     ("disk", {"disk__free_bytes": 40 * 2**20}, SPOILS, "40 MiB are free"),
     ("disk", {"disk__free_bytes": 500 * 2**20}, HINDERS, "500 MiB are free"),
     ("disk", {"disk__free_files": 3}, SPOILS, "only 3 more files"),
-    ("disk", {"disk__problem": "it is read-only"}, SPOILS, "cannot be kept in results: it is read-only"),
+    ("disk", {"disk__problem": "it is read-only"}, SPOILS, "runs cannot be kept in results: it is read-only"),
     ("data", {"data__folder": None, "data__name": "synthetic"}, LACKS, "CIFAR-10 is not on this machine"),
     ("data", {"data__problem": "STEPBENCH_DATA must be unset"}, SPOILS, "STEPBENCH_DATA must be unset"),
 ]  # fmt: skip

@@ -48,7 +48,7 @@ PLANTED: list[tuple[str, Examination, Severity, str]] = [
      SPOILS, "graph cases would be XLA's"),
     ("xla_flags", with_variables(TF_XLA_FLAGS="--tf_xla_auto_jit=fusible"), SPOILS, "graph cases would be XLA's"),
     ("xla_flags", with_variables(TF_XLA_FLAGS="--tf_xla_auto_jit=single-gpu(1)"), SPOILS, "graph cases would be XLA's"),
-    ("xla_flags", with_variables(XLA_FLAGS="--xla_dump_to=/tmp/x"), HINDERS, "XLA_FLAGS has --xla_dump_to"),
+    ("xla_flags", with_variables(XLA_FLAGS="--xla_dump_to=dump"), HINDERS, "XLA_FLAGS has --xla_dump_to"),
     ("xla_flags", with_variables(XLA_FLAGS="flags.txt"), HINDERS, "names a file of flags, flags.txt"),
     ("threads", changed(tensorflow__intra_op_threads=1, environment__variables={"TF_NUM_INTRAOP_THREADS": "1"}),
      SPOILS, "TF_NUM_INTRAOP_THREADS=1: TensorFlow lets 1 thread share an operation on 4 processors"),

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from stepbench.measuring.examine import ask_tensorflow, read_data, read_disk
@@ -56,6 +57,11 @@ def test_a_folder_that_may_not_be_written(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_name_that_no_file_system_takes(tmp_path: Path) -> None:
     assert read_disk(tmp_path / ("x" * 5000)).problem == "File name too long"
+
+
+def test_a_name_that_is_no_unicode_can_be_stored(tmp_path: Path) -> None:
+    disk = read_disk(tmp_path / os.fsdecode(b"caf\xe9"))
+    assert b"caf\xef\xbf\xbd" in msgspec.json.encode(disk)
 
 
 def test_a_file_system_without_a_limit_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

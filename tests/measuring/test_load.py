@@ -79,7 +79,7 @@ def test_few_are_named() -> None:
 
 
 @linux_only
-def test_a_busy_loop_is_seen_and_named() -> None:
+def test_a_busy_loop_shows_as_the_work_of_others() -> None:
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as spinner:
         try:
             load = watch_load()

@@ -31,7 +31,7 @@ def test_each_finding_is_a_row_with_its_remedy_the_gravest_first() -> None:
     head, first, *_ = terminal(SPOILED).splitlines()
     assert head.split() == ["severity", "area", "found", "what", "to", "do"]
     assert first.startswith("spoils")
-    assert "0 MiB are free for results in results" in first
+    assert "0 MiB are free in results, where runs are kept" in first
     assert "choose another folder with --results" in first
 
 

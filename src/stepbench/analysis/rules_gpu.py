@@ -86,10 +86,10 @@ def compatibility(found: Examination) -> Iterator[Finding]:
 
 def _code(label: str, capability: tuple[int, int], gpu_code: tuple[str, ...]) -> Iterator[Finding]:
     named = f"compute capability {capability[0]}.{capability[1]}"
-    kinds = [(kind, _capability(number)) for kind, _, number in (code.partition("_") for code in gpu_code)]
-    if any(kind == "sm" and built[0] == capability[0] and built <= capability for kind, built in kinds):
+    kinds = [(kind, _capability(number)) for kind, _, number in (code.rpartition("_") for code in gpu_code)]
+    if any(built[0] == capability[0] and built <= capability for _, built in kinds):
         return  # Machine code runs on later GPUs of its own generation.
-    if any(kind == "compute" and built <= capability for kind, built in kinds):
+    if any(kind != "sm" and built <= capability for kind, built in kinds):
         what = f"TensorFlow has no machine code for {named}: the driver compiles its kernels when they are first used"
         remedy = "run once before measuring; CUDA_CACHE_MAXSIZE=4294967296 lets the driver keep them all"
         yield hinders(label, what, remedy)
@@ -170,6 +170,6 @@ def _major(version: str) -> int:
 
 
 def _capability(number: str) -> tuple[int, int]:
-    """``90`` → (9, 0), ``120`` → (12, 0); a letter behind, as in ``90a``, binds to one GPU and says no more here."""
+    """``90`` and ``9.0`` → (9, 0), ``120`` → (12, 0); a letter behind, as in ``90a``, binds to one GPU and says no more here."""
     digits = "".join(filter(str.isdecimal, number)) or "0"
     return int(digits[:-1] or "0"), int(digits[-1])

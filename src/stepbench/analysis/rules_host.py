@@ -116,8 +116,8 @@ def _recently(found: Examination, now: str) -> Iterator[Finding]:
     if average and cores and average[0] >= cores:
         yield hinders(
             "load",
-            f"over the last minute {average[0]:.1f} processes were ready to run on {cores} processors, though it is "
-            "quiet now",
+            f"over the last minute {average[0]:.1f} processes were ready to run or waited for a disk, on {cores} "
+            "processors, though it is quiet now",
             "find out what runs in bursts, or wait a minute if it was you",
         )
     else:
@@ -158,14 +158,14 @@ def disk(found: Examination) -> Iterator[Finding]:
     """Whether results can be kept."""
     disk, remedy = found.disk, "free some space, or choose another folder with --results"
     if disk.problem:
-        yield spoils("disk", f"results cannot be kept in {disk.folder}: {disk.problem}", remedy)
+        yield spoils("disk", f"runs cannot be kept in {disk.folder}: {disk.problem}", remedy)
         return
     free = disk.free_bytes
     if free is None:
         return
-    what = f"{size(free)} are free for results in {disk.folder}"
+    what = f"{size(free)} are free in {disk.folder}, where runs are kept"
     if free < DISK_SPOILS_BYTES:
-        yield spoils("disk", f"{what}, and a run with traces may take more", remedy)
+        yield spoils("disk", f"{what}: a run with traces may take more", remedy)
     elif disk.free_files is not None and disk.free_files < FEWEST_FILES:
         yield spoils("disk", f"only {disk.free_files} more files fit where {disk.folder} is", remedy)
     elif free < DISK_HINDERS_BYTES:

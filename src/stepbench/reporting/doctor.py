@@ -13,7 +13,7 @@ from stepbench.reporting.markdown import escape
 from stepbench.reporting.terminal import make_console
 
 HEADS = ("severity", "area", "found", "what to do")
-_STYLES = {Severity.SPOILS: "red", Severity.HINDERS: "yellow"}
+_STYLES = {Severity.SPOILS: "red", Severity.HINDERS: "yellow", Severity.FINE: "dim"}
 
 
 def print_diagnosis(diagnosis: Diagnosis, console: Console | None = None) -> None:
