@@ -48,6 +48,8 @@ class Cpu(msgspec.Struct, frozen=True, kw_only=True):
     physical_cores: int | None = None
     usable_cores: float | None = None
     """What affinity and cgroup quotas leave of the logical cores; a quota may be a fraction."""
+    quota_cores: float | None = None
+    """What cgroup quotas grant, the tightest of them; ``None`` without one. TensorFlow does not look at them."""
     features: tuple[str, ...] = ()
     """Those of ``measuring.hardware.CPU_FEATURES`` that it has, in that order."""
     governor: str | None = None

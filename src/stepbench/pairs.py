@@ -50,7 +50,7 @@ class SideFacts(msgspec.Struct, frozen=True):
     """Device memory on an accelerator; on CPU, resident memory above what the process held before the model."""
 
 
-class Load(msgspec.Struct, frozen=True):
+class Disturbance(msgspec.Struct, frozen=True):
     """What else went on on the machine, in cores on average."""
 
     others: float
@@ -68,7 +68,7 @@ class Pair(msgspec.Struct, frozen=True):
     head: SideFacts
     seconds: float
     """That it took, its processes' start included."""
-    load: Load | None = None
+    load: Disturbance | None = None
 
 
 class Broken(msgspec.Struct, frozen=True):

@@ -138,21 +138,21 @@ def test_how_a_worker_died_is_told_apart(worker: Worker, number: signal.Signals,
 
 
 def test_a_worker_is_ended_before_memory_runs_out(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "memory", lambda: (5 << 30, 100 << 30))
+    monkeypatch.setattr(pool, "memory_left", lambda: (5 << 30, 100 << 30))
     with pytest.raises(WorkerError, match=r"when 5\.0 GiB were left") as caught:
         worker.reply(LONG_S)
     assert caught.value.failure.kind is FailureKind.OUT_OF_MEMORY
 
 
 def test_memory_enough_is_no_reason_to_end_a_worker(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "memory", lambda: (20 << 30, 100 << 30))
+    monkeypatch.setattr(pool, "memory_left", lambda: (20 << 30, 100 << 30))
     with pytest.raises(WorkerError) as caught:
         worker.reply(0.6)
     assert caught.value.failure.kind is FailureKind.TIMEOUT
 
 
 def test_memory_is_that_of_this_machine_at_most() -> None:
-    available, limit = pool.memory()
+    available, limit = pool.memory_left()
     assert 0 < available <= limit <= psutil.virtual_memory().total
 
 

@@ -22,7 +22,7 @@ from rich.console import Console
 
 from stepbench.analysis.calibration import rates
 from stepbench.analysis.regression import GateJudgement, judge_gate
-from stepbench.pairs import CalibrationGate, Gate, Load, Pair, Quad, Revision, SideName
+from stepbench.pairs import CalibrationGate, Disturbance, Gate, Pair, Quad, Revision, SideName
 from stepbench.reporting import calibration as calibrations
 from stepbench.reporting.gate import GateReport, case_text, headline, markdown, print_explanations, print_gate, report
 
@@ -64,7 +64,7 @@ def test_a_gate_says_when_the_machine_was_busy_and_how_much_of_the_time() -> Non
 
 
 def with_load(pair: Pair, others: float = 0.0, stolen: float = 0.0) -> Pair:
-    return msgspec.structs.replace(pair, load=Load(others, stolen))
+    return msgspec.structs.replace(pair, load=Disturbance(others, stolen))
 
 
 def test_a_pass_blames_no_commit() -> None:

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import typer
 
-from stepbench.cli import gates, measuring, reading, training
+from stepbench.cli import diagnosing, gates, measuring, reading, training
 from stepbench.errors import StepbenchError
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ for command in (
     reading.compare,
     gates.calibrate,
     training.train,
+    diagnosing.doctor,
 ):
     app.command()(command)
 

@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 
 from stepbench.measurement import Attainable, Failure, Measurement, WorkCounted, WorkFailed
-from stepbench.measuring.pool import Pool, WorkerError, memory
+from stepbench.measuring.pool import Pool, WorkerError, memory_left
 from stepbench.measuring.protocol import Attain, Attained, Count, Counted
 from stepbench.measuring.schedule import Journal, Progress
 from stepbench.spec import Case, Device, Plan, Precision
@@ -71,7 +71,7 @@ class _Assessor:
         self._say(f"measuring what the {device} attains")
         precisions = {case.variant.precision for case in self._plan.cases if case.device is device}
         dtypes = tuple(precision.compute_dtype for precision in Precision if precision in precisions)
-        order = Attain(device, dtypes, int(MEMORY_SHARE * memory()[0]))
+        order = Attain(device, dtypes, int(MEMORY_SHARE * memory_left()[0]))
         reply = self._ask(device, order, self._plan.timeout_s)
         assert isinstance(reply, Attained | Failure), "workers answer in kind"
         return reply.attainable if isinstance(reply, Attained) else None

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from stepbench.analysis.regression import is_decided
 from stepbench.measurement import Closing, Evidence, Failure, Phases
-from stepbench.measuring.load import LoadMeter
+from stepbench.measuring.meter import LoadMeter
 from stepbench.measuring.pool import Pool, WorkerError
 from stepbench.measuring.protocol import Close, Closed, Measure, Measured, Prepare, Prepared
 from stepbench.measuring.schedule import MAX_TEAM, Progress, chunks
 from stepbench.measuring.worktrees import Side
-from stepbench.pairs import Broken, GateCase, GateSettings, Load, Pair, Quad, SideFacts, SideName
+from stepbench.pairs import Broken, Disturbance, GateCase, GateSettings, Pair, Quad, SideFacts, SideName
 from stepbench.proof import judge_block, judge_start
 from stepbench.spec import Case, Plan
 
@@ -202,7 +202,7 @@ class _TeamPair:
         pool.end(seat)
         self._taken[seat].closing = reply.closing
 
-    def _pair(self, case: Case, seconds: float, load: Load) -> Pair:
+    def _pair(self, case: Case, seconds: float, load: Disturbance) -> Pair:
         base, head = (_facts(self._taken[Seat(case, side)]) for side in SideName)
         return Pair(self._number, tuple(self._quads[case]), base, head, seconds, load)
 

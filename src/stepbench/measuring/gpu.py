@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
+from pathlib import Path
 from typing import Any
 
+from stepbench.examination import NvidiaDriver
 from stepbench.machine import Gpu
+from stepbench.measuring.hardware import ROOT
 
 CLOCK_LIMITS = {
     0x001: "gpu_idle",
@@ -23,6 +27,10 @@ CLOCK_LIMITS = {
 _SM_CLOCK = 1
 _MEMORY_CLOCK = 2
 _TEMPERATURE_OF_GPU = 0
+_NVIDIA = "0x10de"
+_DISPLAY_CLASS = "0x03"
+"""Of VGA and 3D controllers: what PCI calls a graphics processor."""
+_CAP_SYS_ADMIN = 21
 
 
 def read_gpus(nvml: Any = None) -> tuple[Gpu, ...]:
@@ -41,16 +49,59 @@ def read_gpus(nvml: Any = None) -> tuple[Gpu, ...]:
         driver.ask("nvmlShutdown")
 
 
+def read_driver(nvml: Any = None, root: Path = ROOT) -> NvidiaDriver:
+    """What there is of NVIDIA's driver, also where it does not work.
+
+    Args:
+        nvml: as :func:`read_gpus`.
+        root: where ``/proc`` and ``/sys`` are looked for.
+    """
+    version = re.search(r"Kernel Module.*?(\d+\.[\d.]+)", _read(root / "proc/driver/nvidia/version"))
+    restricts = re.search(r"^RmProfilingAdminOnly: (\d)", _read(root / "proc/driver/nvidia/params"), re.MULTILINE)
+    capabilities = re.search(r"^CapEff:\s*([0-9a-f]+)$", _read(root / "proc/self/status"), re.MULTILINE)
+    return NvidiaDriver(
+        boards=sum(map(_is_board, (root / "sys/bus/pci/devices").glob("*"))),
+        version=version[1] if version else None,
+        nvml_problem=_nvml_problem(nvml),
+        restricts_profiling=restricts[1] != "0" if restricts else None,
+        administrator=bool(int(capabilities[1], 16) >> _CAP_SYS_ADMIN & 1) if capabilities else None,
+    )
+
+
+def _nvml_problem(nvml: Any) -> str | None:
+    driver = _Driver(_load() if nvml is None else nvml)
+    if driver.start():
+        driver.ask("nvmlShutdown")
+    return driver.problem
+
+
+def _is_board(device: Path) -> bool:
+    return _read(device / "vendor").strip() == _NVIDIA and _read(device / "class").startswith(_DISPLAY_CLASS)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
 class _Driver:
     """NVML where each question may go unanswered: GPUs, drivers and bindings all lack some functions."""
 
     def __init__(self, nvml: Any) -> None:
         self._nvml = nvml
+        self.problem: str | None = None
+        """Why it could not be started."""
 
     def start(self) -> bool:
+        if self._nvml is None:
+            self.problem = "nvidia-ml-py is not installed"
+            return False
         try:
             self._nvml.nvmlInit()
-        except Exception:  # noqa: BLE001 - no library, no driver, a broken one: for us there is no GPU.
+        except Exception as error:  # noqa: BLE001 - no library, no driver, a broken one: for us there is no GPU.
+            self.problem = str(error)
             return False
         return True
 

@@ -47,6 +47,7 @@ def read_cpu(root: Path = ROOT) -> Cpu:
     """The processors, as the kernel and this process's limits present them."""
     info = parse_cpuinfo(_read(root, "proc/cpuinfo"))
     flags = _flags(info)
+    quota = read_cpu_quota(root)
     return Cpu(
         model=_model(info),
         vendor=info.get("vendor_id") or info.get("CPU implementer"),
@@ -55,7 +56,8 @@ def read_cpu(root: Path = ROOT) -> Cpu:
         stepping=_number(info.get("stepping") or info.get("CPU revision")),
         logical_cores=os.cpu_count(),
         physical_cores=_physical_cores(root),
-        usable_cores=_usable_cores(root),
+        usable_cores=_usable_cores(quota),
+        quota_cores=quota,
         features=tuple(feature for feature in CPU_FEATURES if feature in flags),
         governor=_read(root, "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         turbo=_turbo(root),
@@ -203,10 +205,9 @@ def _physical_cores(root: Path) -> int | None:
     return len({siblings for core in cores if (siblings := _read(core.parent, core.name))}) or None
 
 
-def _usable_cores(root: Path) -> float | None:
+def _usable_cores(quota: float | None) -> float | None:
     # macOS has no affinity.
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    quota = read_cpu_quota(root)
     return min((float(limit) for limit in (allowed, quota) if limit is not None), default=None)
 
 

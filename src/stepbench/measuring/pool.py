@@ -152,7 +152,7 @@ class Worker:
 
     def _watch_memory(self) -> None:
         """Act before the kernel has to, which might choose another process."""
-        available, limit = memory()
+        available, limit = memory_left()
         if available > KEPT_FREE * limit:
             return
         with contextlib.suppress(psutil.Error):
@@ -283,7 +283,7 @@ def _last_words(log: Path) -> str:
     return " / ".join(lines[-3:])[-500:] or "(none)"
 
 
-def memory() -> tuple[int, int]:
+def memory_left() -> tuple[int, int]:
     """Bytes available and bytes in all, the container's limit respected."""
     memory = psutil.virtual_memory()
     cgroup = Path("/sys/fs/cgroup")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from stepbench.examination import TensorFlowFacts
 from stepbench.measurement import Attainable, Block, Closing, Evidence, Failure, Phases, Work
 from stepbench.spec import Case, Device, Precision, Tracing
 from stepbench.trace import Trace
@@ -115,7 +116,11 @@ class Count(msgspec.Struct, frozen=True, tag="count"):
     """At which precisions and batch sizes."""
 
 
-Order = Describe | Prepare | Measure | Close | MakeTrajectory | Agree | Train | Capture | Attain | Count
+class Examine(msgspec.Struct, frozen=True, tag="examine"):
+    """Say what TensorFlow is like here; answered by :class:`Examined`."""
+
+
+Order = Describe | Prepare | Measure | Close | MakeTrajectory | Agree | Train | Capture | Attain | Count | Examine
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
@@ -189,6 +194,12 @@ class Counted(msgspec.Struct, frozen=True, tag="counted"):
     works: tuple[Work, ...]
 
 
+class Examined(msgspec.Struct, frozen=True, tag="examined"):
+    """TensorFlow has been looked at."""
+
+    facts: TensorFlowFacts
+
+
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
     """The order could not be carried out; the worker exits."""
 
@@ -213,6 +224,7 @@ Reply = (
     | Captured
     | Attained
     | Counted
+    | Examined
     | Failed
     | Refused
 )

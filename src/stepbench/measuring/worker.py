@@ -32,6 +32,8 @@ from stepbench.measuring.protocol import (
     Counted,
     Describe,
     Described,
+    Examine,
+    Examined,
     Failed,
     Hello,
     MakeTrajectory,
@@ -142,7 +144,7 @@ class Worker:
         self._verifier: Verifier | None = None
         self.claims_xla = False
 
-    def carry_out(self, order: Order) -> Reply:
+    def carry_out(self, order: Order) -> Reply:  # noqa: PLR0911 - one for each kind of order.
         """Do what ``order`` says.
 
         Raises:
@@ -162,6 +164,10 @@ class Worker:
                 return self._verify(order)
             case Capture():
                 return self._capture(order)
+            case Examine():
+                from stepbench.measuring.examining import examine_tensorflow
+
+                return Examined(examine_tensorflow())
 
     def _verify(self, order: MakeTrajectory | Agree | Train) -> Reply:
         from stepbench.measuring.verifying import Verifier, trajectory_made

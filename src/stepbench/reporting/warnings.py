@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import statistics
 
+from stepbench.analysis.rules_host import NATIVE_FEATURES
 from stepbench.analysis.statistics import Estimate
 from stepbench.machine import Cpu
 from stepbench.measurement import Block, Measurement
 from stepbench.proof import partly_other_dtypes
-from stepbench.spec import Case, Device, Precision
+from stepbench.spec import Case, Device
 from stepbench.store import Run
-
-NATIVE_FEATURES = {
-    Precision.MIXED_BFLOAT16: {"avx512_bf16", "amx_bf16", "bf16"},
-    Precision.MIXED_FLOAT16: {"avx512_fp16", "amx_fp16", "fphp", "asimdhp"},
-}
-"""CPU features of which one is needed to compute in a half precision without emulating it."""
 
 WORTH_SAYING = 0.02
 """A share of lost processor time that shows in a result."""
