@@ -17,7 +17,7 @@ from stepbench.reporting.recommendation import Recommendation
 from stepbench.reporting.summary import CaseSummary, Profile, Status, Summary
 
 LAYOUTS: tuple[tuple[int, tuple[Column, ...]], ...] = (
-    (150, columns.FULL),
+    (158, columns.FULL),
     (110, (columns.STEP_TIME, columns.THROUGHPUT_ALONE, columns.SPEEDUP, columns.CONVERGENCE, columns.FIRST_CALL)),
     (80, (columns.STEP_TIME_ALONE, columns.SPEEDUP, columns.CONVERGENCE)),
     (0, (columns.STEP_TIME_ALONE, columns.SPEEDUP)),
