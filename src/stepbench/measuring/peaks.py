@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import tensorflow as tf
 
 from stepbench.measurement import Attainable
 from stepbench.spec import Device
 
-ROUNDS = 5
+ROUNDS = 8
 ROUND_S = 0.1
 SMALLEST_SIDE = 256
 LARGEST_SIDE = {Device.CPU: 4096, Device.GPU: 8192}
@@ -19,6 +20,15 @@ LARGEST_ARRAY_BYTES = 2**28
 """Eight times the caches of most machines: STREAM asks for four (McCalpin, IEEE TCCA Newsletter, December 1995)."""
 PASSES = 3
 """Of an addition in place: over what is read, what is added to it, and what is written."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Something that a device is kept busy with."""
+
+    call: Callable[[], object]
+    amount: float
+    """Floating-point operations or bytes of a call."""
 
 
 def measure_attainable(device: Device, dtypes: tuple[str, ...], memory_bytes: int) -> Attainable:
@@ -30,31 +40,51 @@ def measure_attainable(device: Device, dtypes: tuple[str, ...], memory_bytes: in
         memory_bytes: how much memory the bandwidth may be measured with.
     """
     on_gpu = device is Device.GPU
+    products = [product_probe(dtype, LARGEST_SIDE[device]) for dtype in dtypes]
+    *flops, bandwidth = best_rates([*products, memory_probe(memory_bytes)])
     return Attainable(
         device=device,
-        flops={dtype: product_rate(dtype, LARGEST_SIDE[device]) for dtype in dtypes},
-        bandwidth=memory_rate(memory_bytes),
+        flops=dict(zip(dtypes, flops, strict=True)),
+        bandwidth=bandwidth,
         name=_name() if on_gpu else None,
         tensor_float_32=tf.config.experimental.tensor_float_32_execution_enabled() if on_gpu else None,
     )
 
 
-def product_rate(dtype: str, largest_side: int) -> float:
-    """Floating-point operations a second of a square matrix product, as large as takes no more than a round."""
+def product_probe(dtype: str, largest_side: int) -> Probe:
+    """A square matrix product, as large as takes no longer than a round."""
     side = SMALLEST_SIDE
     product = _product(dtype, side)
     while side < largest_side and 8 * _seconds(product, calls=1) <= ROUND_S:
         side *= 2
         product = _product(dtype, side)
-    return 2 * side**3 / _best_seconds(product)
+    return Probe(product, 2.0 * side**3)
 
 
-def memory_rate(memory_bytes: int) -> float:
-    """Bytes a second of an addition in place, of arrays too large for caches where ``memory_bytes`` allow it."""
+def memory_probe(memory_bytes: int) -> Probe:
+    """An addition in place, of arrays too large for caches where ``memory_bytes`` allow it."""
     elements = min(LARGEST_ARRAY_BYTES, memory_bytes // 2) // tf.float32.size
     variable, addend = tf.Variable(tf.zeros(elements)), tf.ones(elements)
-    moved = float(PASSES * elements * tf.float32.size)
-    return moved / _best_seconds(lambda: variable.assign_add(addend, read_value=False))
+
+    def add() -> None:
+        variable.assign_add(addend, read_value=False)
+
+    add()  # The first one finds the variable's buffer shared, and copies it.
+    return Probe(add, float(PASSES * elements * tf.float32.size))
+
+
+def best_rates(probes: Sequence[Probe]) -> list[float]:
+    """The amount a second of each probe in the best of its rounds, which are long enough to be sustained.
+
+    The probes take turns, so that a disturbance of a second spoils none of them.
+    """
+    calls = [max(1, round(ROUND_S / _seconds(probe.call, calls=1))) for probe in probes]
+    rates = [0.0] * len(probes)
+    for _ in range(ROUNDS):
+        for number, probe in enumerate(probes):
+            seconds = _seconds(probe.call, calls[number])
+            rates[number] = max(rates[number], calls[number] * probe.amount / seconds)
+    return rates
 
 
 def _product(dtype: str, side: int) -> Callable[[], object]:
@@ -66,13 +96,6 @@ def _product(dtype: str, side: int) -> Callable[[], object]:
 
     _seconds(product, calls=1)
     return product
-
-
-def _best_seconds(call: Callable[[], object]) -> float:
-    """For one call, in the best of some rounds that are long enough to be sustained."""
-    _seconds(call, calls=1)  # A variable's first update finds its buffer shared, and copies it.
-    calls = max(1, round(ROUND_S / _seconds(call, calls=1)))
-    return min(_seconds(call, calls) for _ in range(ROUNDS)) / calls
 
 
 def _seconds(call: Callable[[], object], calls: int) -> float:
