@@ -50,10 +50,15 @@ def step_time(measurement: Measurement) -> Estimate | None:
 def replicate_logs(measurement: Measurement) -> list[float]:
     """The logarithm of the seconds a step of each replicate that timed any."""
     return [
-        winsorized_mean([_log_step_seconds(block) for block in replicate.blocks])
+        replicate_log([block.seconds / block.steps for block in replicate.blocks])
         for replicate in measurement.replicates
         if replicate.blocks
     ]
+
+
+def replicate_log(step_seconds: Sequence[float]) -> float:
+    """What one replicate says: the Winsorized mean of the logarithms of its blocks' seconds a step."""
+    return winsorized_mean([math.log(seconds) for seconds in step_seconds])
 
 
 def speedup(measurement: Measurement, reference: Measurement) -> Estimate | None:

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import typer
 
-from stepbench.cli import gates, measuring, reading, training
+from stepbench.cli import gates, history, measuring, reading, training
 from stepbench.errors import StepbenchError
 
 app = typer.Typer(
@@ -28,9 +28,11 @@ for command in (
     gates.gate,
     reading.compare,
     gates.calibrate,
+    history.history,
     training.train,
 ):
     app.command()(command)
+app.add_typer(history.baseline)
 
 
 def main() -> None:
