@@ -6,7 +6,7 @@ import pytest
 from builders import ODD_NAMES, make_case
 
 from stepbench.errors import StepbenchError
-from stepbench.naming import choose_pair, matching
+from stepbench.naming import choose_case, choose_pair, matching
 from stepbench.spec import EAGER, GRAPH, KERAS, XLA, Case, Device, Precision
 
 DEFAULT = [
@@ -129,3 +129,16 @@ def test_each_of_two_runs_has_its_own_cases() -> None:
     assert [case.id for case in pair] == ["cnn/xla/float32/cpu/b64", "cnn/xla/mixed_bfloat16/cpu/b64"]
     with pytest.raises(StepbenchError, match="There is no traced case 'graph': use an id such as cnn/xla/mixed"):
         choose_pair("graph", "graph", mine, theirs, distinct=False)
+
+
+def test_one_case_is_named_by_its_id_or_by_enough_of_it() -> None:
+    assert choose_case("cnn/graph/float32/cpu/b64", WIDE).id == "cnn/graph/float32/cpu/b64"
+    assert choose_case("k8/xla", WIDE).id == "cnn/xla/float32/cpu/b64/k8"
+    assert choose_case("mlp", WIDE).workload == "mlp"
+
+
+def test_a_name_of_no_case_or_of_several_is_refused_with_some_that_would_do() -> None:
+    with pytest.raises(StepbenchError, match="There is no case 'nope': use an id such as cnn/eager/float32/cpu/b64"):
+        choose_case("nope", DEFAULT)
+    with pytest.raises(StepbenchError, match="'graph' names 3 cases: use an id such as cnn/graph/float32/cpu/b64, "):
+        choose_case("graph", DEFAULT)

@@ -20,6 +20,20 @@ def matching(name: str, cases: Sequence[Case]) -> list[Case]:
     return [case for case in cases if wanted <= _parts(case)]
 
 
+def choose_case(name: str, cases: Sequence[Case]) -> Case:
+    """The one case that ``name`` means.
+
+    Raises:
+        StepbenchError: when it means none, or several.
+    """
+    found = matching(name, cases)
+    if not found:
+        raise StepbenchError(f"There is no case {name!r}: use an id such as {_some(cases)}, or a part of one.")
+    if len(found) > 1:
+        raise StepbenchError(f"{name!r} names {len(found)} cases: use an id such as {_some(found)}, or more parts.")
+    return found[0]
+
+
 def choose_pair(
     a: str, b: str, cases_a: Sequence[Case], cases_b: Sequence[Case], *, distinct: bool
 ) -> tuple[Case, Case]:
@@ -37,8 +51,9 @@ def choose_pair(
     """
     for name, cases in ((a, cases_a), (b, cases_b)):
         if not matching(name, cases):
-            known = ", ".join(case.id for case in cases[:3])
-            raise StepbenchError(f"There is no traced case {name!r}: use an id such as {known}, or a part of one.")
+            raise StepbenchError(
+                f"There is no traced case {name!r}: use an id such as {_some(cases)}, or a part of one."
+            )
     pairs = [
         pair
         for pair in itertools.product(matching(a, cases_a), matching(b, cases_b))
@@ -47,6 +62,10 @@ def choose_pair(
     if not pairs:
         raise StepbenchError(f"{a!r} and {b!r} name one and the same case: name two.")
     return min(pairs, key=lambda pair: (_differences(*pair), _unusual(pair[0]), _unusual(pair[1])))
+
+
+def _some(cases: Sequence[Case]) -> str:
+    return ", ".join(case.id for case in cases[:3])
 
 
 def _axes(case: Case) -> tuple[str, ...]:

@@ -82,7 +82,7 @@ def _compare(
     if missing := _is_missing(case, before, after):
         return CaseComparison(id=case.id, verdict=ComparisonVerdict.MISSING, ratio=None, why=missing)
     old, new = replicate_logs(before[case]), replicate_logs(after[case])
-    ratio = _ratio(old, new)
+    ratio = ratio_between(old, new)
     verdict = _judge(old, new, math.log1p(threshold), alpha) if judged else ComparisonVerdict.NOT_JUDGED
     return CaseComparison(id=case.id, verdict=verdict, ratio=ratio)
 
@@ -99,7 +99,8 @@ def _judge(old: Sequence[float], new: Sequence[float], threshold: float, alpha: 
     return ComparisonVerdict.PASS if difference + reach < threshold else ComparisonVerdict.INCONCLUSIVE
 
 
-def _ratio(old: Sequence[float], new: Sequence[float]) -> Estimate:
+def ratio_between(old: Sequence[float], new: Sequence[float]) -> Estimate:
+    """How many times as long the new takes, from independent logarithms of both, with Welch's interval."""
     difference = statistics.fmean(new) - statistics.fmean(old)
     if min(len(old), len(new)) < 2:  # noqa: PLR2004 - a spread takes two.
         return Estimate(math.exp(difference), None, None)

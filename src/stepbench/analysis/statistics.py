@@ -59,7 +59,12 @@ def replicate_logs(measurement: Measurement) -> list[float]:
 
 def replicate_log(replicate: Replicate) -> float:
     """The logarithm of the seconds a step of a replicate that timed some."""
-    return winsorized_mean([_log_step_seconds(block) for block in replicate.blocks])
+    return mean_log([block.seconds / block.steps for block in replicate.blocks])
+
+
+def mean_log(step_seconds: Sequence[float]) -> float:
+    """What one replicate says: the Winsorized mean of the logarithms of its blocks' seconds a step."""
+    return winsorized_mean([math.log(seconds) for seconds in step_seconds])
 
 
 def speedup(measurement: Measurement, reference: Measurement, confidence: float = CONFIDENCE) -> Estimate | None:

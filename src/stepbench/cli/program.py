@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import typer
 
-from stepbench.cli import diagnosing, gates, measuring, reading, training
+from stepbench.cli import diagnosing, gates, history, measuring, reading, training
 from stepbench.errors import StepbenchError
 
 app = typer.Typer(
@@ -28,10 +28,12 @@ for command in (
     gates.gate,
     reading.compare,
     gates.calibrate,
+    history.history,
     training.train,
     diagnosing.doctor,
 ):
     app.command()(command)
+app.add_typer(history.baseline)
 
 
 def main() -> None:

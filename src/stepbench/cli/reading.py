@@ -111,7 +111,7 @@ def explain(
 
 
 def compare(
-    old: Annotated[str, typer.Argument(metavar="OLD", help="A run's id or folder.")],
+    old: Annotated[str, typer.Argument(metavar="OLD", help="A run's id or folder, or a baseline's name.")],
     new: Annotated[str, typer.Argument(metavar="NEW", help="Another's.")] = "latest",
     threshold: Annotated[str, typer.Option(help="The slowdown that matters.")] = f"{GateSettings().threshold:.0%}",
     allow_different_machines: Annotated[

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from stepbench.analysis.equivalence import Verdict
+from stepbench.machine import Environment
 from stepbench.reporting import formats
 from stepbench.reporting.summary import CaseSummary, Status, Summary
 from stepbench.spec import EAGER, Precision
@@ -214,9 +215,11 @@ def failure_of(case: CaseSummary) -> str:
 
 def heading(summary: Summary) -> str:
     """One line: the run, the machine, the data."""
-    cpu, host = summary.environment.cpu, summary.environment.software
+    return formats.plain(f"run {summary.run_id} · {machine(summary.environment)} · data {summary.data}")
+
+
+def machine(environment: Environment) -> str:
+    """The processor, how much of it may be used, and TensorFlow."""
+    cpu, packages = environment.cpu, environment.software.packages
     cores = f"{cpu.usable_cores:g} cores" if cpu.usable_cores else "unknown cores"
-    tensorflow = host.packages.get("tensorflow", "?")
-    model = cpu.model or "unknown CPU"
-    text = f"run {summary.run_id} · {model}, {cores} · TensorFlow {tensorflow} · data {summary.data}"
-    return formats.plain(text)
+    return formats.plain(f"{cpu.model or 'unknown CPU'}, {cores} · TensorFlow {packages.get('tensorflow', '?')}")

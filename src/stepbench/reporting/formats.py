@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 from stepbench.analysis.statistics import Estimate
+from stepbench.machine import Repository
 
 ABSENT = "–"
 _SECONDS = ((1.0, "s", 1.0), (1e-3, "ms", 1e3), (0.0, "µs", 1e6))
@@ -45,6 +48,18 @@ def ratio(value: Estimate | None) -> str:
     return f"{value.value:.3f}{interval}"
 
 
+def change(value: Estimate | None) -> str:
+    """``+5.2 % [+4.8, +5.6]``: by how much a ratio is off 1."""
+    if value is None:
+        return ABSENT
+    interval = "" if value.low is None or value.high is None else f" [{_percent(value.low)}, {_percent(value.high)}]"
+    return f"{_percent(value.value)} %{interval}"
+
+
+def _percent(ratio: float) -> str:
+    return f"{100 * (ratio - 1):+.1f}"
+
+
 def seconds(value: float | None) -> str:
     """``480 ms``, ``2.31 s``."""
     if value is None:
@@ -57,6 +72,21 @@ def steps(value: float) -> str:
     """``1 step``, ``2 000 steps``: at least one."""
     count = max(1, round(value))
     return f"{count:,} step{'s' * (count > 1)}".replace(",", " ")
+
+
+def moment(value: dt.datetime) -> str:
+    """``2026-11-22 12:11``, in UTC as run ids are."""
+    return f"{value.astimezone(dt.UTC):%Y-%m-%d %H:%M}"
+
+
+def commit(value: str | None, *, dirty: bool | None) -> str:
+    """``1a2b3c4d5e6f``, ``1a2b3c4d5e6f-dirty``."""
+    return str(Repository(commit=value, dirty=dirty)) if value else ABSENT
+
+
+def short(fingerprint: str) -> str:
+    """As much of a machine's fingerprint as tells a reader machines apart."""
+    return fingerprint[:6]
 
 
 def size(value: float | None) -> str:

@@ -32,13 +32,13 @@ def _row(case: CaseSummary) -> list[object]:
     bounds = [bound for name in _ESTIMATES for bound in _bounds(getattr(case, name))]
     failure = (case.failure.kind.value, case.failure.message) if case.failure else ("", "")
     return [
-        *(_safe(getattr(case, name)) for name in _PLAIN),
+        *(safe(getattr(case, name)) for name in _PLAIN),
         *bounds,
         *(getattr(case, name) for name in _NUMBERS),
         case.equivalence.verdict.value,
         failure[0],
-        _safe(formats.plain(failure[1])),
-        _safe(formats.plain("; ".join(case.warnings))),
+        safe(formats.plain(failure[1])),
+        safe(formats.plain("; ".join(case.warnings))),
     ]
 
 
@@ -46,6 +46,6 @@ def _bounds(estimate: Estimate | None) -> tuple[float | None, float | None, floa
     return (estimate.value, estimate.low, estimate.high) if estimate else (None, None, None)
 
 
-def _safe(value: object) -> object:
+def safe(value: object) -> object:
     """Text that a spreadsheet would take for a formula is quoted, as OWASP advises against CSV injection."""
     return f"'{value}" if isinstance(value, str) and value[:1] in tuple("=+-@\t\r") and value else value
