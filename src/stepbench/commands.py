@@ -117,6 +117,9 @@ def make_plan(request: Request) -> Planned:
 
 def command_line() -> tuple[str, ...]:
     """The command that is being run, its program without the folder."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    if spec is not None and Path(sys.argv[0]).name == "__main__.py":
+        return ("python", "-m", spec.parent, *sys.argv[1:])
     return (Path(sys.argv[0]).name, *sys.argv[1:])
 
 

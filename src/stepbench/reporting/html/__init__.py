@@ -1,0 +1,1 @@
+"""One page a run, a comparison or a gate, which opens from disk without a network."""

@@ -1,0 +1,136 @@
+"""How throughput grows with the batch size, and with the steps in one call, where several were run."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedFormatter, FixedLocator
+
+from stepbench.reporting import formats
+from stepbench.reporting.html.figures.canvas import (
+    CHARACTER,
+    PX,
+    add_axes,
+    is_narrow,
+    legend,
+    legend_height,
+    log_axis,
+    shortened,
+)
+from stepbench.reporting.html.figures.labels import name_points
+from stepbench.reporting.html.figures.marks import KEY, Mark, marks
+from stepbench.reporting.html.figures.plot import Group, Plot
+from stepbench.reporting.html.figures.speedups import bounds_of
+from stepbench.reporting.summary import CaseSummary
+
+HEIGHT = 320.0
+LEFT, RIGHT, BOTTOM = 64.0, 14.0, 44.0
+MOST_LINES = 12
+
+Read = Callable[[CaseSummary], int]
+
+
+@dataclass(frozen=True)
+class Line:
+    """Cases that differ in one number only, which the x axis shows."""
+
+    label: str
+    mark: Mark
+    cases: Sequence[CaseSummary]
+    """In the order of that number."""
+
+
+def scaling(group: Group) -> list[Plot]:
+    """A figure for each of the two that varies."""
+    found = (
+        _plot(group, "batch-size", "batch size", lambda case: case.batch_size, lambda case: case.steps_per_call),
+        _plot(group, "steps-per-call", "steps per call", lambda case: case.steps_per_call, lambda case: case.batch_size),
+    )
+    return [plot for plot in found if plot]
+
+
+def _plot(group: Group, name: str, what: str, read: Read, other: Read) -> Plot | None:
+    lines = _lines(group, read, other, {"batch size": "k", "steps per call": "b"}[what])
+    if not lines:
+        return None
+    shown = lines[:MOST_LINES]
+    left_out = f" {len(shown)} of {len(lines)} lines are shown." if len(shown) < len(lines) else ""
+    spoken = "; ".join(f"{line.label} {_spoken(line, read)}" for line in shown)
+    return Plot(
+        name=f"{name}-{group.name}",
+        title=f"Throughput by {what}: {group.title}",
+        caption="Higher is faster. A line that goes flat has nothing more to gain; bars are 95 % intervals. "
+        f"{KEY}{left_out}",
+        alternative=f"Examples a second by {what}. {spoken}.",
+        heads=("variant", what, "examples a second"),
+        rows=[(line.label, str(read(case)), formats.estimate(case.throughput)) for line in lines for case in line.cases],
+        draw=functools.partial(_draw, shown, what, read),
+    )
+
+
+def _lines(group: Group, read: Read, other: Read, letter: str) -> list[Line]:
+    """Lines of two points or more, the fastest first."""
+    timed = [case for case in group.cases if case.throughput]
+    mark_of = marks(group.cases)
+    several = len({other(case) for case in timed}) > 1
+    members: dict[tuple[str, str, int], list[CaseSummary]] = {}
+    for case in timed:
+        members.setdefault((case.execution, case.precision, other(case)), []).append(case)
+    return [
+        Line(
+            f"{execution}/{precision}{f'/{letter}{rest}' if several else ''}",
+            mark_of[cases[0].id],
+            sorted(cases, key=read),
+        )
+        for (execution, precision, rest), cases in members.items()
+        if len({read(case) for case in cases}) > 1
+    ]
+
+
+def _spoken(line: Line, read: Read) -> str:
+    return ", ".join(f"{formats.estimate(case.throughput, interval=False)} at {read(case)}" for case in line.cases)
+
+
+def _draw(lines: Sequence[Line], what: str, read: Read, width: float) -> Figure:
+    narrow = is_narrow(width)
+    names = [line.label for line in lines]
+    above = legend_height(names, width) if narrow else 8.0
+    labels = 0.0 if narrow else 30 + CHARACTER * max(len(shortened(name)) for name in names)
+    figure = Figure((width * PX, (above + HEIGHT) * PX), dpi=1 / PX)
+    height = HEIGHT - BOTTOM
+    axes = add_axes(figure, LEFT, above, width - LEFT - RIGHT - labels, height)
+    for line in lines:
+        _draw_line(axes, line, read)
+    cases = list(itertools.chain.from_iterable(line.cases for line in lines))
+    bounds = [bound for case in cases if case.throughput for bound in bounds_of(case.throughput)]
+    log_axis(axes, [read(case) for case in cases], f"{what} (logarithmic)")
+    log_axis(axes, bounds, "examples a second (logarithmic)", vertical=True)
+    numbers = sorted({read(case) for case in cases})
+    axes.xaxis.set_major_locator(FixedLocator(numbers))
+    axes.xaxis.set_major_formatter(FixedFormatter([str(number) for number in numbers]))
+    if narrow:
+        looks = ({"marker": line.mark.shape, "mfc": line.mark.colour, "mec": line.mark.colour} for line in lines)
+        legend(figure, list(zip(names, looks, strict=True)), width)
+    else:
+        ends = [(line.label, float(read(line.cases[-1])), _throughput(line.cases[-1])) for line in lines]
+        name_points(axes, ends, height)
+    return figure
+
+
+def _draw_line(axes: Axes, line: Line, read: Read) -> None:
+    xs, ys = [read(case) for case in line.cases], [_throughput(case) for case in line.cases]
+    look = {"markersize": 7, "mfc": line.mark.colour, "mec": line.mark.colour}
+    axes.plot(xs, ys, marker=line.mark.shape, color=line.mark.colour, linewidth=1.6, **look)
+    for x, case in zip(xs, line.cases, strict=True):
+        if case.throughput:
+            axes.plot([x, x], bounds_of(case.throughput), color=line.mark.colour, linewidth=3, solid_capstyle="butt")
+
+
+def _throughput(case: CaseSummary) -> float:
+    assert case.throughput, "asked only of cases that were timed"
+    return case.throughput.value
