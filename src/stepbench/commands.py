@@ -164,6 +164,7 @@ def measure_run(
     complete = msgspec.structs.replace(measured, finished=dt.datetime.now(dt.UTC))
     store.write(complete)
     _write_logdir(complete, folder)
+    _leave_page(complete, folder)
     return complete
 
 
@@ -221,6 +222,18 @@ def _write_logdir(run: Run, folder: Path) -> None:
     from stepbench.reporting.tensorboard import write_logdir
 
     write_logdir(run, summarize(run), folder / TENSORBOARD_FOLDER)
+
+
+def _leave_page(run: Run, folder: Path) -> None:
+    from stepbench.reporting.html.files import REPORT_FILE, leave_page
+
+    def draw() -> str:
+        from stepbench.reporting.html.page import page
+        from stepbench.reporting.summary import summarize
+
+        return page(run, summarize(run))
+
+    leave_page(draw, folder / REPORT_FILE)
 
 
 @dataclass(frozen=True)

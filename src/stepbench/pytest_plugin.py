@@ -100,7 +100,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         print_summary(summarize(run), console)
         terminalreporter.section("stepbench")
         terminalreporter.write(text.getvalue())
-        terminalreporter.write_line(f"\nThe run is in {folder}.")
+        terminalreporter.write_line(f"\nThe run is in {folder}, with figures in report.html.")
 
 
 @pytest.hookimpl(trylast=True)

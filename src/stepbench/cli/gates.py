@@ -20,13 +20,18 @@ from stepbench.cli.shared import (
     ExecutionsOption,
     Format,
     FormatOption,
+    PageOption,
     PluginOption,
     PrecisionsOption,
     ResultsOption,
     StepsPerCallOption,
     TimeoutOption,
     WorkloadsOption,
+    check_page_option,
     print_json,
+    put_page,
+    report_file,
+    say_where,
 )
 from stepbench.errors import StepbenchError
 from stepbench.pairs import GateSettings
@@ -53,6 +58,7 @@ def gate(
     seed: Annotated[int, typer.Option(help="Of initial weights and of the order of measuring.")] = 0,
     results: ResultsOption = Path("results"),
     output: FormatOption = Format.TEXT,
+    page: PageOption = None,
 ) -> None:
     """Judge whether head is slower than base, from both measured now, in turn, on this machine."""
     from stepbench.analysis.calibration import rates
@@ -60,11 +66,13 @@ def gate(
     from stepbench.gating import GateRequest, run_gate
     from stepbench.reporting import calibration as calibrated
     from stepbench.reporting import gate as reporting
+    from stepbench.reporting.html.files import leave_page
     from stepbench.reporting.progress import shown
     from stepbench.store import Store
 
     if output is Format.CSV:
-        raise StepbenchError("A verdict is no table: use --format text, json or markdown.")
+        raise StepbenchError("A verdict is no table: use --format text, json, markdown or html.")
+    check_page_option(output, page)
     request = options.measuring_request(
         workload=workload,
         execution=execution,
@@ -93,6 +101,12 @@ def gate(
     judgement = judge_gate(found)
     known = store.newest_calibration(found.environment.fingerprint)
     reliability = calibrated.quote(rates(known.gates, known.settings) if known else ())
+
+    def draw() -> str:
+        from stepbench.reporting.html.gate import gate_page
+
+        return gate_page(found, judgement, [reliability])
+
     match output:
         case Format.TEXT:
             reporting.print_gate(found, judgement, reliability=reliability)
@@ -100,6 +114,10 @@ def gate(
             print_json(judgement)
         case Format.MARKDOWN:
             typer.echo(reporting.markdown(found, judgement, reliability=reliability), nl=False)
+        case Format.HTML if page is not None:
+            put_page(draw(), page)
+    leave_page(draw, report_file(store.folder(found.gate_id)))
+    say_where(store.folder(found.gate_id))
     codes = {GateVerdict.PASS: EXIT_FINE, GateVerdict.IMPROVED: EXIT_FINE, GateVerdict.INCONCLUSIVE: EXIT_INCONCLUSIVE}
     raise typer.Exit(codes.get(judgement.verdict, EXIT_FINDING))
 
@@ -129,8 +147,8 @@ def calibrate(
     from stepbench.reporting.progress import shown
     from stepbench.store import Store
 
-    if output is Format.CSV:
-        raise StepbenchError("A calibration is no table of cases: use --format text, json or markdown.")
+    if output in (Format.CSV, Format.HTML):
+        raise StepbenchError("A calibration is no table of cases and no page: use --format text, json or markdown.")
     gate_s = options.duration("--gate-budget", gate_budget)
     asked = CalibrationRequest(
         request=options.measuring_request(

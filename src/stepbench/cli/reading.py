@@ -14,9 +14,12 @@ from stepbench.cli.shared import (
     EXIT_INCONCLUSIVE,
     Format,
     FormatOption,
+    PageOption,
     ResultsOption,
+    check_page_option,
     print_json,
     print_report,
+    put_page,
 )
 from stepbench.errors import StepbenchError
 from stepbench.pairs import GateSettings
@@ -29,20 +32,31 @@ def report(
         str | None, typer.Option(help="Only this case, or those that the name fits, with their operations.")
     ] = None,
     output: FormatOption = Format.TEXT,
+    page: PageOption = None,
+    figures: Annotated[
+        Path | None, typer.Option(help="Also write each figure here, as SVG and as PNG, for a README or slides.")
+    ] = None,
 ) -> None:
-    """Print a stored run."""
-    from stepbench.store import Store
+    """Print a stored run, or write its page with --format html."""
+    from stepbench.store import Store, slug
 
-    stored = Store(results).read(run_name)
-    if case is None:
-        print_report(stored, output)
-        return
-    from stepbench.naming import matching
+    check_page_option(output, page)
+    store = Store(results)
+    stored, folder = store.read(run_name), store.locate(run_name)
+    wanted = None
+    if case is not None:
+        from stepbench.naming import matching
 
-    wanted = {found.id for found in matching(case, stored.plan.cases)}
-    if not wanted:
-        raise StepbenchError(f"Run {stored.run_id} has no case {case!r}: use an id such as {stored.plan.cases[0].id}.")
-    print_report(stored, output, wanted)
+        wanted = {found.id for found in matching(case, stored.plan.cases)}
+        if not wanted:
+            some = stored.plan.cases[0].id
+            raise StepbenchError(f"Run {stored.run_id} has no case {case!r}: use an id such as {some}.")
+        page = page or folder / f"report-{slug(case)}.html"
+    summary = print_report(stored, output, wanted, folder=folder, page=page)
+    if figures is not None:
+        from stepbench.reporting.html.page import write_figures
+
+        write_figures(stored, summary, figures)
 
 
 def explain(
@@ -66,8 +80,8 @@ def explain(
             print_json(explained)
         case Format.MARKDOWN:
             typer.echo(explanation.markdown(explained), nl=False)
-        case Format.CSV:
-            raise StepbenchError("An explanation is no table: use --format text, json or markdown.")
+        case Format.CSV | Format.HTML:
+            raise StepbenchError("An explanation is no table and no page: use --format text, json or markdown.")
 
 
 def compare(
@@ -79,17 +93,18 @@ def compare(
     ] = False,
     results: ResultsOption = Path("results"),
     output: FormatOption = Format.TEXT,
+    page: PageOption = None,
 ) -> None:
     """Compare two stored runs of one machine."""
     from stepbench.analysis.comparison import ComparisonVerdict
     from stepbench.reporting import comparison as reporting
-    from stepbench.store import Store
+    from stepbench.store import Store, slug
 
+    check_page_option(output, page)
     store = Store(results)
     share = options.share("--threshold", threshold)
-    found = reporting.compare_runs(
-        store.read(old), store.read(new), share, allow_different_machines=allow_different_machines
-    )
+    runs = store.read(old), store.read(new)
+    found = reporting.compare_runs(*runs, share, allow_different_machines=allow_different_machines)
     match output:
         case Format.TEXT:
             reporting.print_comparison(found)
@@ -98,7 +113,12 @@ def compare(
         case Format.MARKDOWN:
             typer.echo(reporting.markdown(found), nl=False)
         case Format.CSV:
-            raise StepbenchError("A comparison is no table of cases: use --format text, json or markdown.")
+            raise StepbenchError("A comparison is no table of cases: use --format text, json, markdown or html.")
+        case Format.HTML:
+            from stepbench.reporting.html.comparison import comparison_page
+
+            beside = store.locate(new) / f"compared-with-{slug(found.old)}.html"
+            put_page(comparison_page(*runs, found), page or beside)
     if found.verdict in (ComparisonVerdict.REGRESSION, ComparisonVerdict.MISSING):
         raise typer.Exit(EXIT_FINDING)
     raise typer.Exit(EXIT_INCONCLUSIVE if found.verdict is ComparisonVerdict.INCONCLUSIVE else EXIT_FINE)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import shlex
 from collections.abc import Sequence
 
 from stepbench.machine import Environment, Gpu, Repository
 from stepbench.pairs import Gate
 from stepbench.reporting import formats
-from stepbench.reporting.html.view import Facts
+from stepbench.reporting.html.view import Block, Commands, Facts
 from stepbench.spec import Plan
 from stepbench.store import Run
 
@@ -102,37 +103,38 @@ def _gpu(gpu: Gpu) -> Named:
     ]
 
 
-def reproduction(run: Run) -> Facts:
+def reproduction(run: Run) -> list[Block]:
     """What it takes to measure the same again."""
     repository = run.environment.repository
-    return Facts(
-        f"Run {run.run_id}",
-        [
-            *_sources(repository),
-            ("data", run.data),
-            *_plan(run.plan),
-            ("began", moment(run.started)),
-            ("ended", moment(run.finished) if run.finished else "unfinished"),
-        ],
-    )
+    facts = [
+        *_sources(repository),
+        ("data", run.data),
+        *_plan(run.plan),
+        ("began", moment(run.started)),
+        ("ended", moment(run.finished) if run.finished else "unfinished"),
+    ]
+    return [_commands(repository.commit if repository else None, run.command), Facts(f"Run {run.run_id}", facts)]
 
 
-def gate_reproduction(gate: Gate) -> Facts:
+def gate_reproduction(gate: Gate) -> list[Block]:
     """What it takes to judge the same again."""
     settings = gate.settings
-    return Facts(
-        f"Gate {gate.gate_id}",
-        [
-            ("base", _revision(gate.base.name, gate.base.commit, dirty=gate.base.dirty)),
-            ("head", _revision(gate.head.name or "working tree", gate.head.commit, dirty=gate.head.dirty)),
-            ("lock file, SHA-256", _lock(gate.environment.repository)),
-            ("data", gate.data),
-            ("threshold", f"{settings.threshold:.1%}"),
-            ("false alarms at most", f"{settings.false_alarms:.1%}"),
-            ("budget", formats.seconds(settings.budget_s)),
-            ("began", moment(gate.started)),
-        ],
-    )
+    facts = [
+        ("base", _revision(gate.base.name, gate.base.commit, dirty=gate.base.dirty)),
+        ("head", _revision(gate.head.name or "working tree", gate.head.commit, dirty=gate.head.dirty)),
+        ("lock file, SHA-256", _lock(gate.environment.repository)),
+        ("data", gate.data),
+        ("threshold", f"{settings.threshold:.1%}"),
+        ("false alarms at most", f"{settings.false_alarms:.1%}"),
+        ("budget", formats.seconds(settings.budget_s)),
+        ("began", moment(gate.started)),
+    ]
+    return [_commands(gate.head.commit, gate.command), Facts(f"Gate {gate.gate_id}", facts)]
+
+
+def _commands(commit: str | None, command: Sequence[str]) -> Commands:
+    checkout = [f"git checkout {shlex.quote(commit)}"] if commit else []
+    return Commands([*checkout, shlex.join(command)])
 
 
 def _revision(name: str, commit: str, *, dirty: bool) -> str:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
-from stepbench.measurement import Measurement
-from stepbench.reporting import columns, explanation
+from stepbench.reporting import columns
+from stepbench.reporting.explanation import explained
 from stepbench.reporting.html import cases as tables
+from stepbench.reporting.html.explanations import explanation_blocks
 from stepbench.reporting.html.facts import environment_facts, moment, reproduction
 from stepbench.reporting.html.figures.plot import Group, Plot, is_reference
 from stepbench.reporting.html.plots import MOST_GROUPS, Plots, groups, plots
 from stepbench.reporting.html.rendering import drawn, render
+from stepbench.reporting.html.svg import write_files
 from stepbench.reporting.html.verdicts import best_of, findings, verdicts
-from stepbench.reporting.html.view import Block, Commands, Page, Part, Section, Text, section, text_table
+from stepbench.reporting.html.view import Block, Page, Part, Section, section
 from stepbench.reporting.summary import Summary
 from stepbench.store import Run
 
@@ -32,15 +34,25 @@ def page(run: Run, summary: Summary) -> str:
                 *_figure_sections(run, summary, drawings),
                 *section("environment", "Environment", [Part("", environment_facts(run.environment))]),
                 *section("warnings", "Warnings and failures", _notes(summary)),
-                *section("reproduce", "How to reproduce", [Part("", _reproduction(run))]),
+                *section("reproduce", "How to reproduce", [Part("", reproduction(run))]),
             ],
         )
     )
 
 
 def figures(run: Run, summary: Summary) -> list[Plot]:
-    """The figures of a run's page, to be written as files."""
+    """The figures of a run's page."""
     return [plot for drawing in _plots(run, summary) for plot in drawing.all()]
+
+
+def write_figures(run: Run, summary: Summary, folder: Path) -> None:
+    """Write each figure of a run's page as SVG and as PNG.
+
+    Raises:
+        StepbenchError: when they cannot be written.
+    """
+    for plot in figures(run, summary):
+        write_files(plot, folder)
 
 
 def _plots(run: Run, summary: Summary) -> list[Plots]:
@@ -126,37 +138,12 @@ def _explanation(run: Run, summary: Summary, group: Group) -> list[Block]:
     if best is None or reference is None or best is reference:
         return []
     one, other = group.measurements[best.id], group.measurements[reference.id]
-    return explained(f"explained-{group.name}", run, one, run, other)
-
-
-def explained(name: str, run_a: Run, a: Measurement, run_b: Run, b: Measurement) -> list[Block]:
-    """Why one is faster than the other as a page shows it; nothing if one has no trace."""
-    if not a.trace or not b.trace:
+    if not one.trace or not other.trace:
         return []
-    return explanation_blocks(name, explanation.explained(run_a, a, run_b, b))
-
-
-def explanation_blocks(name: str, what: explanation.Explained) -> list[Block]:
-    """An explanation as a page shows it."""
-    heads, rows = explanation.cells(what)
-    # Its second column says what a row is about.
-    ordered = [[row[1], row[2], row[0], *row[3:]] for row in (heads, *rows)]
-    caption = f"A is {what.a.id}, B is {what.b.id}; + where B takes longer"
-    return [
-        Text(explanation.headline(what), [*what.doubts, *what.advice]),
-        text_table(name, caption, ordered[0], ordered[1:], prose=("part", "mostly")),
-    ]
+    return explanation_blocks(f"explained-{group.name}", explained(run, one, run, other))
 
 
 def _notes(summary: Summary) -> list[Part]:
-    several = len(columns.groups(summary.cases)) > 1
-    return [
-        Part(title if several else "", tables.notes(cases))
-        for title, cases in columns.groups(summary.cases)
-    ]
-
-
-def _reproduction(run: Run) -> list[Block]:
-    repository = run.environment.repository
-    checkout = [f"git checkout {shlex.quote(repository.commit)}"] if repository and repository.commit else []
-    return [Commands([*checkout, shlex.join(run.command)]), reproduction(run)]
+    groups_of_cases = columns.groups(summary.cases)
+    several = len(groups_of_cases) > 1
+    return [Part(title if several else "", tables.notes(cases)) for title, cases in groups_of_cases]

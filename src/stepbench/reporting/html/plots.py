@@ -18,7 +18,7 @@ from stepbench.reporting.html.figures.work import work
 from stepbench.reporting.summary import Summary
 from stepbench.store import Run, slug
 
-MOST_GROUPS = 4
+MOST_GROUPS = 3
 """Whose figures a page holds: with more it would take long to write, and longer to read."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from stepbench.analysis.equivalence import Verdict as Convergence
 from stepbench.reporting import columns, formats
@@ -19,6 +19,12 @@ SHOWN: tuple[tuple[str, Column], ...] = (
     ("peak memory", columns.PEAK_MEMORY),
 )
 """Figures of the best case."""
+TONES: Mapping[str, str] = {
+    **dict.fromkeys(("regression", "broken", "missing"), "bad"),
+    **dict.fromkeys(("pass", "improved"), "good"),
+    "inconclusive": "doubtful",
+}
+"""Of what comparisons and gates say; else it is quiet."""
 
 
 def verdicts(summary: Summary) -> list[Verdict]:

@@ -154,6 +154,12 @@ def number_cell(text: str, key: float | None) -> Cell:
     return Cell(found[1], below=low_and_high, key=key)
 
 
+def without_empty_columns(heads: Sequence[Head], rows: Sequence[Sequence[Cell]]) -> tuple[list[Head], list[list[Cell]]]:
+    """The columns that say something in any row."""
+    kept = [index for index in range(len(heads)) if any(row[index].text for row in rows)]
+    return [heads[index] for index in kept], [[row[index] for index in kept] for row in rows]
+
+
 def text_table(
     name: str, caption: str, heads: Sequence[str], rows: Sequence[Sequence[str]], prose: Container[str] = ()
 ) -> Table:

@@ -31,7 +31,7 @@ SKY, AMBER, YELLOW, GREY, SILVER = "#56b4e9", "#e69f00", "#f0e442", "#7d8791", "
 SMALL, TEXT = 11.0, 12.0
 CHARACTER = 6.9
 """About the width of a character of such text."""
-LONGEST_LABEL = 34
+LONGEST_LABEL = 44
 AXIS_HEIGHT = 40.0
 LABEL_LINE = 17.0
 DECADE_STEPS = (1.0, 2.0, 5.0)
@@ -45,7 +45,7 @@ def is_narrow(width: float) -> bool:
 def shortened(text: str, characters: int = LONGEST_LABEL) -> str:
     """``text`` on one line that fits; the table beside the figure has all of it."""
     text = formats.plain(text)
-    return text if len(text) <= characters else f"{text[: characters - 1]}…"
+    return text if len(text) <= characters else f"{text[: max(0, characters - 1)]}…"
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,12 @@ def row_chart(width: float, rows: Sequence[tuple[str, str]], bar: float, *, abov
         above: room to leave above the axes.
     """
     narrow = is_narrow(width)
-    names, values = ([shortened(texts[column]) for texts in rows] for column in (0, 1))
+    values = [shortened(value) for _, value in rows]
+    # In a narrow figure name and value share a line.
+    names = [
+        shortened(name, int(width / CHARACTER) - len(value) - 2 if narrow else LONGEST_LABEL)
+        for (name, _), value in zip(rows, values, strict=True)
+    ]
     left = 6.0 if narrow else 14 + CHARACTER * max(map(len, names))
     right = 14.0 if narrow else 18 + CHARACTER * max(map(len, values))
     pitch = bar + (LABEL_LINE + 8 if narrow else 10)

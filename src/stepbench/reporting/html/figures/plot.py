@@ -14,7 +14,7 @@ from stepbench.spec import EAGER, Precision
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MOST_ROWS = 24
+MOST_ROWS = 20
 """In one figure; the table of cases has all."""
 
 

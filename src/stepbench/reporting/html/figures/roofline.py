@@ -105,7 +105,7 @@ def _draw_roof(axes: Axes, peaks: Mapping[str, float], bandwidth: float) -> None
     highest = max(peaks.values())
     axes.plot([low, highest / bandwidth], [low * bandwidth, highest], color=INK, linewidth=1.5)
     text = f"memory: {formats.number(bandwidth)} GB/s"
-    axes.text(low * 1.1, low * bandwidth * 1.5, text, fontsize=SMALL, color=INK)
+    axes.text(low * 2, low * bandwidth * 1.2, text, fontsize=SMALL, color=INK)
     for dtype, peak in peaks.items():
         axes.plot([peak / bandwidth, high], [peak, peak], color=INK, linewidth=1.5)
         text = f"{dtype}: {formats.number(peak)} GFLOP/s"

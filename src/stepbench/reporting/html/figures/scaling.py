@@ -23,14 +23,15 @@ from stepbench.reporting.html.figures.canvas import (
     shortened,
 )
 from stepbench.reporting.html.figures.labels import name_points
-from stepbench.reporting.html.figures.marks import KEY, Mark, marks
+from stepbench.reporting.html.figures.marks import Mark, marks
 from stepbench.reporting.html.figures.plot import Group, Plot
 from stepbench.reporting.html.figures.speedups import bounds_of
 from stepbench.reporting.summary import CaseSummary
 
 HEIGHT = 320.0
 LEFT, RIGHT, BOTTOM = 64.0, 14.0, 44.0
-MOST_LINES = 12
+LINE_SHAPES = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*")
+MOST_LINES = len(LINE_SHAPES)
 
 Read = Callable[[CaseSummary], int]
 
@@ -65,7 +66,7 @@ def _plot(group: Group, name: str, what: str, read: Read, other: Read) -> Plot |
         name=f"{name}-{group.name}",
         title=f"Throughput by {what}: {group.title}",
         caption="Higher is faster. A line that goes flat has nothing more to gain; bars are 95 % intervals. "
-        f"{KEY}{left_out}",
+        f"Colours stand for precisions.{left_out}",
         alternative=f"Examples a second by {what}. {spoken}.",
         heads=("variant", what, "examples a second"),
         rows=[(line.label, str(read(case)), formats.estimate(case.throughput)) for line in lines for case in line.cases],
@@ -74,9 +75,9 @@ def _plot(group: Group, name: str, what: str, read: Read, other: Read) -> Plot |
 
 
 def _lines(group: Group, read: Read, other: Read, letter: str) -> list[Line]:
-    """Lines of two points or more, the fastest first."""
+    """Lines of two points or more, the fastest first; each has a shape of its own."""
     timed = [case for case in group.cases if case.throughput]
-    mark_of = marks(group.cases)
+    colours, shapes = marks(group.cases), itertools.cycle(LINE_SHAPES)
     several = len({other(case) for case in timed}) > 1
     members: dict[tuple[str, str, int], list[CaseSummary]] = {}
     for case in timed:
@@ -84,7 +85,7 @@ def _lines(group: Group, read: Read, other: Read, letter: str) -> list[Line]:
     return [
         Line(
             f"{execution}/{precision}{f'/{letter}{rest}' if several else ''}",
-            mark_of[cases[0].id],
+            Mark(colours[cases[0].id].colour, next(shapes)),
             sorted(cases, key=read),
         )
         for (execution, precision, rest), cases in members.items()

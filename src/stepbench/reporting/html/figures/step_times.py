@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -66,13 +67,15 @@ def row_of(label: str, colour: str, estimate: Estimate, measurement: Measurement
     )
 
 
-def plot_of(name: str, title: str, rows: Sequence[Row], shown: Sequence[Row], left_out: str = "") -> Plot:
+def plot_of(
+    name: str, title: str, rows: Sequence[Row], shown: Sequence[Row], left_out: str = "", caption: str = CAPTION
+) -> Plot:
     """The figure of ``shown``, with the data of ``rows``."""
     spoken = "; ".join(f"{row.label} {_text(row)} ms" for row in shown)
     return Plot(
         name=name,
         title=title,
-        caption=CAPTION + left_out,
+        caption=caption + left_out,
         alternative=f"Milliseconds a step, by replicate. {spoken}.",
         heads=("case", "ms a step", "each replicate", "fastest block", "slowest block", "blocks"),
         rows=[_table_row(row) for row in rows],
@@ -94,21 +97,32 @@ def _draw(rows: Sequence[Row], width: float) -> Figure:
     lanes = max(len(row.replicates) for row in rows)
     height = min(LANE * lanes + 8, TALLEST)
     chart = row_chart(width, [(row.label, _text(row)) for row in rows], height)
-    for row, middle in zip(rows, chart.middles, strict=True):
-        _draw_row(chart.axes, row, middle, height)
+    places = [middle - height / 2 for middle in chart.middles]
+    for row, top in zip(rows, places, strict=True):
+        _draw_estimate(chart.axes, row, top, height)
+    _draw_blocks(chart.axes, rows, places, height)
     everything = [block for row in rows for replicate in row.replicates for block in replicate]
     everything += [1e3 * bound for row in rows for bound in bounds_of(row.estimate)]
     log_axis(chart.axes, everything, "milliseconds a step (logarithmic)")
     return chart.figure
 
 
-def _draw_row(axes: Axes, row: Row, middle: float, height: float) -> None:
+def _draw_estimate(axes: Axes, row: Row, top: float, height: float) -> None:
     low, high = (1e3 * bound for bound in bounds_of(row.estimate))
-    corner, size = (low, middle - height / 2), (high - low, height)
-    axes.add_patch(Rectangle(corner, *size, facecolor=row.colour, alpha=0.2, linewidth=0))
-    axes.plot([1e3 * row.estimate.value] * 2, [corner[1], corner[1] + height], color=row.colour, linewidth=1.5)
-    lane = height / len(row.replicates)
-    for number, (blocks, mean) in enumerate(zip(row.replicates, row.means, strict=True)):
-        y = corner[1] + lane * (number + 0.5)
-        axes.plot(blocks, [y] * len(blocks), "o", markersize=3.5, mfc=row.colour, mec="none", alpha=0.6)
-        axes.plot([mean], [y], "|", markersize=min(lane + 2, 9), mec=INK, markeredgewidth=1.5)
+    axes.add_patch(Rectangle((low, top), high - low, height, facecolor=row.colour, alpha=0.2, linewidth=0))
+    axes.plot([1e3 * row.estimate.value] * 2, [top, top + height], color=row.colour, linewidth=1.5)
+
+
+def _draw_blocks(axes: Axes, rows: Sequence[Row], places: Sequence[float], height: float) -> None:
+    """All points of a colour at once, and all ticks at once, which is several times faster than lane by lane."""
+    blocks: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+    means: list[tuple[float, float]] = []
+    for row, top in zip(rows, places, strict=True):
+        lane = height / len(row.replicates)
+        for number, (replicate, mean) in enumerate(zip(row.replicates, row.means, strict=True)):
+            y = top + lane * (number + 0.5)
+            blocks[row.colour] += [(block, y) for block in replicate]
+            means.append((mean, y))
+    for colour, points in blocks.items():
+        axes.plot(*zip(*points, strict=True), "o", markersize=3.5, mfc=colour, mec="none", alpha=0.6)
+    axes.plot(*zip(*means, strict=True), "|", markersize=8, mec=INK, markeredgewidth=1.5)
