@@ -104,8 +104,8 @@ def _cell(column: Column, case: CaseSummary) -> Cell:
         return Cell(formats.ABSENT, tone="quiet")
     if column is columns.CONVERGENCE:
         return verdict_cell(case)
-    read = KEYS.get(column, lambda _: None)
-    cell = number_cell(column.write(case), read(case))
+    read = KEYS.get(column)
+    cell = number_cell(column.write(case), read(case) if read else None)
     if column is columns.SPEEDUP and not columns.counts(case):
         return Cell(cell.text, cell.below, cell.key, cell.tone, "does not count, as it converges differently")
     return cell

@@ -108,8 +108,12 @@ def _row(found: CaseComparison, sides: Sequence[Side], names: Mapping[str, str])
         Cell(names[found.id]),
         Cell(found.verdict.replace("_", " "), tone=TONES.get(found.verdict, "quiet")),
         number_cell(formats.ratio(found.ratio), found.ratio.value if found.ratio else None),
-        *(number_cell(columns.STEP_TIME.write(case), time.value) if case and time else number_cell(formats.ABSENT, None)
-          for case, time in zip(cases, times, strict=True)),
+        *(
+            number_cell(columns.STEP_TIME.write(case), time.value)
+            if case and time
+            else number_cell(formats.ABSENT, None)
+            for case, time in zip(cases, times, strict=True)
+        ),
         *(tables.verdict_cell(case) if case else Cell(formats.ABSENT, tone="quiet") for case in cases),
         Cell(found.why),
     ]

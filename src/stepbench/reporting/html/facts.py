@@ -57,7 +57,7 @@ def _cpu(environment: Environment) -> Named:
     counts = ((cpu.usable_cores, "usable"), (cpu.logical_cores, "logical"), (cpu.physical_cores, "physical"))
     return [
         ("model", cpu.model or ""),
-        ("family, model, stepping", ", ".join(str(number) for number in _numbers(cpu.family, cpu.model_number, cpu.stepping))),
+        ("family, model, stepping", _numbers(cpu.family, cpu.model_number, cpu.stepping)),
         ("cores", ", ".join(f"{count:g} {name}" for count, name in counts if count)),
         ("features", ", ".join(cpu.features)),
         ("frequency governor", cpu.governor or ""),
@@ -67,8 +67,8 @@ def _cpu(environment: Environment) -> Named:
     ]
 
 
-def _numbers(*values: int | None) -> list[int]:
-    return [value for value in values if value is not None]
+def _numbers(*values: int | None) -> str:
+    return ", ".join(str(value) for value in values if value is not None)
 
 
 def _memory(environment: Environment) -> Named:

@@ -30,7 +30,9 @@ def page(run: Run, summary: Summary) -> str:
             verdicts=verdicts(summary),
             alerts=_alerts(run, summary),
             sections=[
-                *section("cases", "All cases", [Part("", [tables.cases_table(summary.cases)] if summary.cases else [])]),
+                *section(
+                    "cases", "All cases", [Part("", [tables.cases_table(summary.cases)] if summary.cases else [])]
+                ),
                 *_figure_sections(run, summary, drawings),
                 *section("environment", "Environment", [Part("", environment_facts(run.environment))]),
                 *section("warnings", "Warnings and failures", _notes(summary)),
@@ -65,7 +67,10 @@ def _meta(run: Run, summary: Summary) -> list[tuple[str, str]]:
     return [
         ("run", run.run_id),
         ("measured", moment(run.started)),
-        ("machine", f"{machine.model or 'unknown CPU'}{cores}{''.join(f', {gpu.name}' for gpu in run.environment.gpus)}"),
+        (
+            "machine",
+            f"{machine.model or 'unknown CPU'}{cores}{''.join(f', {gpu.name}' for gpu in run.environment.gpus)}",
+        ),
         ("TensorFlow", software.packages.get("tensorflow", "unknown")),
         ("data", summary.data),
     ]

@@ -48,7 +48,12 @@ def groups(run: Run, summary: Summary) -> list[Group]:
     """The cases of each workload on each device."""
     measurements = {measurement.case.id: measurement for measurement in run.measurements}
     return [
-        Group(slug(f"{cases[0].workload}/{cases[0].device}"), title, cases, {case.id: measurements[case.id] for case in cases})
+        Group(
+            slug(f"{cases[0].workload}/{cases[0].device}"),
+            title,
+            cases,
+            {case.id: measurements[case.id] for case in cases},
+        )
         for title, cases in columns.groups(summary.cases)
     ]
 

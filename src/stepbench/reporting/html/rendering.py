@@ -53,7 +53,7 @@ def _template() -> Template:
     environment = Environment(
         loader=PackageLoader("stepbench.reporting.html", TEMPLATES),
         autoescape=True,
-        finalize=_plain,
+        finalize=_finalized,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -63,14 +63,14 @@ def _template() -> Template:
     return environment.get_template("page.html.j2")
 
 
-def _plain(value: object) -> object:
+def _finalized(value: object) -> object:
     """Text from anywhere without the control characters that browsers obey, such as those that turn its direction."""
     return formats.plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _breakable(name: str) -> Markup:
     """A name that is broken after a slash rather than elsewhere."""
-    return Markup("/<wbr>").join(_plain(part) for part in name.split("/"))
+    return Markup("/<wbr>").join(formats.plain(name).split("/"))
 
 
 def _unbroken(text: str) -> bool:

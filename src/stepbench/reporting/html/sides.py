@@ -14,7 +14,6 @@ from stepbench.reporting.summary import CaseSummary, Summary, summarize
 from stepbench.store import Run
 
 
-
 @dataclass(frozen=True)
 class Side:
     """One of the two runs."""

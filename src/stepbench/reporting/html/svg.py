@@ -13,13 +13,12 @@ from xml.etree import ElementTree as ET
 
 import matplotlib as mpl
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
 from stepbench.errors import StepbenchError
 from stepbench.reporting.html.figures import canvas
 from stepbench.reporting.html.figures.plot import Plot
 
-SETTINGS: Mapping[str, Any] = {
+SETTINGS: Any = {  # Of matplotlib's keys, which its types list one by one.
     "svg.fonttype": "none",  # Text stays text, and is searched, selected and read aloud.
     "svg.hashsalt": "stepbench",  # The same run gives the same file.
     "text.parse_math": False,  # Names may hold dollar signs.
@@ -126,7 +125,7 @@ def _share_attributes(element: ET.Element) -> None:
 
 
 def _attributes(found: Mapping[str, str], used: set[str], name: str) -> dict[str, str]:
-    attributes = {}
+    attributes: dict[str, str] = {}
     for key, value in found.items():
         if key == "style":
             attributes |= {said: _url(meant, name) for said, meant in _presentation(value)}

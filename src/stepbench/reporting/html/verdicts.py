@@ -60,10 +60,10 @@ def best_of(summary: Summary, cases: Sequence[CaseSummary]) -> CaseSummary | Non
 
 
 def _fastest(best: CaseSummary) -> str:
-    name = f"{best.execution}/{best.precision}"
+    headline = f"{best.execution}/{best.precision} is the fastest that converges alike"
     if best.speedup is None:
-        return f"{name} is the fastest that converges alike"
-    return f"{name} is the fastest that converges alike: {formats.estimate(best.speedup, unit='×')} as fast as eager/float32"
+        return headline
+    return f"{headline}: {formats.estimate(best.speedup, unit='×')} as fast as eager/float32"
 
 
 def _no_recommendation(cases: Sequence[CaseSummary]) -> str:

@@ -87,11 +87,10 @@ def row_chart(width: float, rows: Sequence[tuple[str, str]], bar: float, *, abov
         top = pitch * index
         y = top + (LABEL_LINE / 2 + 2 if narrow else pitch / 2)
         for text, x, side in ((name, 0.0, "left"), (value, width, "right")):
-            where = {"transform": axes.get_yaxis_transform(), "va": "center_baseline", "ha": side}
-            look = {"fontsize": TEXT, "color": INK if side == "left" else MUTED}
-            # On grid lines, text stays legible.
-            behind = {"facecolor": SURFACE, "edgecolor": "none", "pad": 1} if narrow and text else None
-            axes.text((x - left) / room, y, text, bbox=behind, **where, **look)
+            written = axes.text((x - left) / room, y, text, transform=axes.get_yaxis_transform())
+            written.set(ha=side, va="center_baseline", fontsize=TEXT, color=INK if side == "left" else MUTED)
+            if narrow and text:  # There it stands on grid lines.
+                written.set_bbox({"facecolor": SURFACE, "edgecolor": "none", "pad": 1})
     first = LABEL_LINE + 4 + bar / 2 if narrow else pitch / 2
     return RowChart(figure, axes, tuple(first + pitch * index for index in range(len(rows))))
 
@@ -159,7 +158,7 @@ def linear_axis(axes: Axes, low: float, high: float, label: str, unit: str = "",
     _set_axis(axes, "linear", (low, high), linear_ticks(low, high), label, unit, vertical=vertical)
 
 
-def _set_axis(  # noqa: PLR0913 - private, and each is one property of an axis.
+def _set_axis(
     axes: Axes,
     scale: str,
     limits: tuple[float, float],

@@ -94,7 +94,6 @@ def _trained(label: str, colour: str, curves: Sequence[Curve]) -> Trained:
     stride = max(1, length // FEWEST_POINTS)
     steps = range(length - 1, -1, -stride)[::-1]
     at = [[values[step] for values in smoothed if step < len(values)] for step in steps]
-    steps, at = [step for step, found in zip(steps, at, strict=True) if found], [found for found in at if found]
     finite = [curve for curve in curves if None not in curve.losses and curve.losses]
     return Trained(
         label,
@@ -165,5 +164,5 @@ def _note_end(axes: Axes, mine: Trained, reference: Trained | None) -> None:
     if reference:
         texts.append(f"reference {_final(reference)}, {reference.seeds} seeds")
     for line, (text, colour) in enumerate(zip(texts, (mine.colour, MUTED), strict=False)):
-        place = {"transform": axes.transAxes, "ha": "right", "va": "top"}
-        axes.text(0.99, 0.98 - 0.09 * line, formats.plain(text), fontsize=SMALL, color=colour, **place)
+        written = axes.text(0.99, 0.98 - 0.09 * line, formats.plain(text), transform=axes.transAxes)
+        written.set(ha="right", va="top", fontsize=SMALL, color=colour)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -64,15 +65,13 @@ def ratios(rows: Sequence[Row], threshold: float, sides: tuple[str, str]) -> Plo
         name="ratios",
         title=f"Step time, {ratio}",
         caption=f"Left of 1 {sides[0]} is faster, right of it slower. The point is the estimate, the line its 95 % "
-        f"interval, the dashed line the threshold of {threshold:.1%}. Shapes and colours stand for verdicts: a triangle "
-        f"up is a regression, one down an improvement, a circle a pass, a square undecided.{pairs}{few}",
+        f"interval, the dashed line the threshold of {threshold:.1%}. Shapes and colours stand for verdicts: a "
+        f"triangle up is a regression, one down an improvement, a circle a pass, a square undecided.{pairs}{few}",
         alternative=f"Step time {ratio}. "
         + "; ".join(f"{row.label} {formats.ratio(row.ratio)}, {row.verdict}" for row in rows[:MOST_ROWS])
         + ".",
         heads=("case", ratio, "verdict", *(["each pair"] if pairs else [])),
-        rows=[
-            (row.label, formats.ratio(row.ratio), row.verdict, *([_pairs(row)] if pairs else [])) for row in rows
-        ],
+        rows=[(row.label, formats.ratio(row.ratio), row.verdict, *([_pairs(row)] if pairs else [])) for row in rows],
         draw=functools.partial(_draw, rows[:MOST_ROWS], threshold, f"step time, {ratio} (logarithmic)"),
     )
 
@@ -94,7 +93,7 @@ def _draw(rows: Sequence[Row], threshold: float, axis: str, width: float) -> Fig
         chart.axes.plot(row.pairs, [y + BAR / 2 - 2] * len(row.pairs), "o", markersize=3, mfc=MUTED, mec="none")
     chart.axes.axvline(1, color=INK, linewidth=1)
     chart.axes.axvline(1 + threshold, color=INK, linewidth=1, linestyle=(0, (4, 3)))
-    place = {"transform": chart.axes.get_xaxis_transform(), "ha": "left", "va": "bottom"}
+    place: dict[str, Any] = {"transform": chart.axes.get_xaxis_transform(), "ha": "left", "va": "bottom"}
     chart.axes.text(1 + threshold, 1.0, f" +{threshold:.1%}", fontsize=SMALL, color=MUTED, **place)
     log_axis(chart.axes, bounds, axis)
     return chart.figure

@@ -94,8 +94,8 @@ def _draw(points: Sequence[Point], attainable: Attainable, width: float) -> Figu
     log_axis(axes, [min(rates), 1.3 * max(rates)], "GFLOP a second (logarithmic)", vertical=True)
     _draw_roof(axes, peaks, bandwidth)
     for point in points:
-        look = {"markersize": 9, "mfc": point.mark.colour, "mec": SURFACE, "zorder": 3}
-        axes.plot([point.intensity], [point.rate], point.mark.shape, **look)
+        (marker,) = axes.plot([point.intensity], [point.rate], point.mark.shape)
+        marker.set(markersize=9, mfc=point.mark.colour, mec=SURFACE, zorder=3)
     _name_points(axes, points, inside=narrow)
     return figure
 
