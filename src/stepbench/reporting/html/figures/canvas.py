@@ -122,7 +122,7 @@ def legend(figure: Figure, entries: Sequence[tuple[str, dict[str, Any]]], width:
         place, size = (x / sizes[0], 1 - (y + 11) / sizes[1]), (11 / sizes[0], 11 / sizes[1])
         if "marker" in style:
             middle = [place[0] + size[0] / 2], [place[1] + size[1] / 2]
-            figure.add_artist(Line2D(*middle, linestyle="", **style))
+            figure.add_artist(Line2D(*middle, **{"linestyle": ""} | style))
         else:
             figure.add_artist(Rectangle(place, *size, **style))
         write_at(figure, x + 17, y + 6, name, va="center_baseline", fontsize=SMALL)
@@ -202,4 +202,4 @@ def linear_ticks(low: float, high: float, most: int = 7) -> list[float]:
     power = 10.0 ** math.floor(math.log10(rough))
     apart = next(step * power for step in (*DECADE_STEPS, 10.0) if step * power >= rough)
     first, last = math.ceil(low / apart - 1e-9), math.floor(high / apart + 1e-9)
-    return [round(number * apart, 12) for number in range(first, last + 1)]
+    return [float(f"{number * apart:.12g}") for number in range(first, last + 1)]

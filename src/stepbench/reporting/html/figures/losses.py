@@ -58,7 +58,7 @@ def losses(group: Group) -> Plot | None:
     by_case = {measurement.case: measurement for measurement in group.measurements.values()}
     anchors = [anchor_of(case, by_case) for case in by_case]
     anchored = {anchor.case.id for anchor in anchors if anchor and anchor.curves}
-    having = [case for case in group.cases if group.measurements[case.id].curves]
+    having = [case for case in group.cases if any(map(_smoothed, group.measurements[case.id].curves))]
     trained = {
         case.id: _trained(group.label(case), mark_of[case.id].colour, group.measurements[case.id].curves)
         for case in having
@@ -94,7 +94,7 @@ def _trained(label: str, colour: str, curves: Sequence[Curve]) -> Trained:
     stride = max(1, length // FEWEST_POINTS)
     steps = range(length - 1, -1, -stride)[::-1]
     at = [[values[step] for values in smoothed if step < len(values)] for step in steps]
-    finite = [curve for curve in curves if None not in curve.losses and curve.losses]
+    finite = [curve for curve in curves if _is_finite(curve)]
     return Trained(
         label,
         colour,
@@ -105,6 +105,10 @@ def _trained(label: str, colour: str, curves: Sequence[Curve]) -> Trained:
         [max(found) for found in at],
         statistics.fmean(map(final_loss, finite)) if len(finite) == len(curves) else None,
     )
+
+
+def _is_finite(curve: Curve) -> bool:
+    return bool(curve.losses) and None not in curve.losses
 
 
 def _smoothed(curve: Curve) -> list[float]:
@@ -128,7 +132,7 @@ def _final(trained: Trained) -> str:
 
 
 def _row(trained: Trained, curves: Sequence[Curve]) -> tuple[str, ...]:
-    each = ", ".join("not finite" if None in curve.losses else f"{final_loss(curve):.3f}" for curve in curves)
+    each = ", ".join(f"{final_loss(curve):.3f}" if _is_finite(curve) else "not finite" for curve in curves)
     return trained.label, str(trained.seeds), str(max(len(curve.losses) for curve in curves)), _final(trained), each
 
 

@@ -18,7 +18,7 @@ BAR = 18.0
 MEBIBYTE = 2**20
 SHAPES = ("o", "s", "^", "D", "v")
 """Of the phases, in their order."""
-LOOK: dict[str, Any] = {"markersize": 7, "mfc": SURFACE, "mec": INK}
+LOOK: dict[str, Any] = {"markersize": 7, "color": INK, "mfc": SURFACE, "linestyle": ""}
 
 
 @dataclass(frozen=True)

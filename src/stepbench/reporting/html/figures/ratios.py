@@ -90,7 +90,9 @@ def _draw(rows: Sequence[Row], threshold: float, axis: str, width: float) -> Fig
         bounds += [low, high, *row.pairs]
         chart.axes.plot([low, high], [y, y], color=colour, linewidth=3, solid_capstyle="butt")
         chart.axes.plot([row.ratio.value], [y], shape, markersize=9, color=colour)
-        chart.axes.plot(row.pairs, [y + BAR / 2 - 2] * len(row.pairs), "o", markersize=3, mfc=MUTED, mec="none")
+        chart.axes.plot(
+            row.pairs, [y + BAR / 2 - 2] * len(row.pairs), "o", markersize=3, color=MUTED, markeredgewidth=0
+        )
     chart.axes.axvline(1, color=INK, linewidth=1)
     chart.axes.axvline(1 + threshold, color=INK, linewidth=1, linestyle=(0, (4, 3)))
     place: dict[str, Any] = {"transform": chart.axes.get_xaxis_transform(), "ha": "left", "va": "bottom"}

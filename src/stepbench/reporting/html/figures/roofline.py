@@ -48,19 +48,20 @@ class Point:
 def roofline(group: Group, attainable: Attainable | None) -> Plot | None:
     """The figure, if it is known what the cases compute and what their device attains."""
     having = [case for case in group.cases if case.flops_per_step and case.bytes_per_step and case.step_time_s]
-    if attainable is None or not attainable.flops or not having:
+    peaks = [*attainable.flops.values(), attainable.bandwidth] if attainable and attainable.flops else [0.0]
+    if attainable is None or min(peaks) <= 0 or not having:
         return None
     mark_of = marks(group.cases)
     points = [_point(group.label(case), mark_of[case.id], case) for case in group.shown(having)]
     spoken = "; ".join(f"{point.label} {formats.number(point.rate)} GFLOP/s" for point in points)
-    peaks = ", ".join(f"{dtype} {formats.number(flops / GIGA)} GFLOP/s" for dtype, flops in attainable.flops.items())
+    roofs = ", ".join(f"{dtype} {formats.number(flops / GIGA)} GFLOP/s" for dtype, flops in attainable.flops.items())
     return Plot(
         name=f"roofline-{group.name}",
         title=f"Roofline: {group.title}",
         caption="The flat lines are what large matrix products attained on this device in this run, the slope what its "
         "memory did. Points under the slope can be limited by memory, points under a flat line by arithmetic; "
         f"what lies far below both loses its time elsewhere. {KEY}{group.left_out(having)}",
-        alternative=f"Attainable: {peaks}, {formats.number(attainable.bandwidth / GIGA)} GB/s. Attained: {spoken}.",
+        alternative=f"Attainable: {roofs}, {formats.number(attainable.bandwidth / GIGA)} GB/s. Attained: {spoken}.",
         heads=("case", "FLOP a byte", "GFLOP/s", "of attainable"),
         rows=[_row(group.label(case), case) for case in having],
         draw=functools.partial(_draw, points, attainable),

@@ -58,7 +58,7 @@ def _draw(cases: Sequence[tuple[str, CaseSummary]], mark_of: dict[str, Mark], wi
         chart.axes.plot([low, high], [y, y], color=mark.colour, linewidth=3, solid_capstyle="butt")
         face = mark.colour if columns.counts(case) else SURFACE
         chart.axes.plot(
-            [case.speedup.value], [y], mark.shape, markersize=8, mfc=face, mec=mark.colour, markeredgewidth=1.5
+            [case.speedup.value], [y], mark.shape, markersize=8, color=mark.colour, mfc=face, markeredgewidth=1.5
         )
     chart.axes.axvline(1, color=INK, linewidth=1)
     log_axis(chart.axes, bounds, "times as fast as eager/float32 (logarithmic)", "×")

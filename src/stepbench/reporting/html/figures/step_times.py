@@ -124,5 +124,5 @@ def _draw_blocks(axes: Axes, rows: Sequence[Row], places: Sequence[float], heigh
             blocks[row.colour] += [(block, y) for block in replicate]
             means.append((mean, y))
     for colour, points in blocks.items():
-        axes.plot(*zip(*points, strict=True), "o", markersize=3.5, mfc=colour, mec="none", alpha=0.6)
-    axes.plot(*zip(*means, strict=True), "|", markersize=8, mec=INK, markeredgewidth=1.5)
+        axes.plot(*zip(*points, strict=True), "o", markersize=3.5, color=colour, markeredgewidth=0, alpha=0.6)
+    axes.plot(*zip(*means, strict=True), "|", markersize=8, color=INK, markeredgewidth=1.5)
