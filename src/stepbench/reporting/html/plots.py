@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from stepbench.measurement import Attainable
 from stepbench.reporting import columns
+from stepbench.reporting.html.figures.canvas import shortened
 from stepbench.reporting.html.figures.losses import losses
 from stepbench.reporting.html.figures.memory import memory
 from stepbench.reporting.html.figures.plot import Group, Plot
@@ -18,6 +19,8 @@ from stepbench.reporting.html.figures.work import work
 from stepbench.reporting.summary import Summary
 from stepbench.store import Run, slug
 
+LONGEST_TITLE = 80
+"""Of a group; the verdict and the table have all of a long name."""
 MOST_GROUPS = 3
 """Whose figures a page holds: with more it would take long to write, and longer to read."""
 
@@ -50,7 +53,7 @@ def groups(run: Run, summary: Summary) -> list[Group]:
     return [
         Group(
             slug(f"{cases[0].workload}/{cases[0].device}"),
-            title,
+            shortened(title, LONGEST_TITLE),
             cases,
             {case.id: measurements[case.id] for case in cases},
         )
