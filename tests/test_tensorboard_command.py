@@ -21,8 +21,9 @@ import msgspec
 import psutil
 import pytest
 from boards import STEPBENCH, Server, refused, serving, stored
+from browsers import launched
 from builders import make_case, make_failed, make_measurement, make_run
-from playwright.sync_api import BrowserContext, Locator, Page, expect, sync_playwright
+from playwright.sync_api import BrowserContext, Locator, Page, expect
 from xprof.protobuf.op_stats_pb2 import OpStats
 
 from stepbench import verification
@@ -41,11 +42,6 @@ SOON_S = 10
 """To stop, also on a busy machine."""
 PATIENCE_MS = 60_000
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-BROWSER_OPTIONS = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-)
 WITHOUT_PLUGIN = """
 import importlib.util
 found = importlib.util.find_spec
@@ -78,11 +74,7 @@ def server(results: Path) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def context(server: Server) -> Iterator[BrowserContext]:
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        pytest.skip(f"there is no browser here: install one of {', '.join(BROWSERS)}")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=list(BROWSER_OPTIONS))
+    with launched() as browser:
         context = browser.new_context(viewport={"width": 1500, "height": 1000})
         context.set_default_timeout(PATIENCE_MS)
         expect.set_options(timeout=PATIENCE_MS)
@@ -90,7 +82,6 @@ def context(server: Server) -> Iterator[BrowserContext]:
         # charts and tables that are drawn with them stay empty, and their data are looked at where the page gets them.
         context.route(lambda url: not url.startswith(server.address), lambda route: route.abort())
         yield context
-        browser.close()
 
 
 @pytest.fixture

@@ -117,6 +117,9 @@ def make_plan(request: Request) -> Planned:
 
 def command_line() -> tuple[str, ...]:
     """The command that is being run, its program without the folder."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    if spec is not None and Path(sys.argv[0]).name == "__main__.py":
+        return ("python", "-m", spec.parent, *sys.argv[1:])
     return (Path(sys.argv[0]).name, *sys.argv[1:])
 
 
@@ -166,6 +169,7 @@ def measure_run(
     complete = msgspec.structs.replace(measured, finished=dt.datetime.now(dt.UTC))
     store.write(complete)
     _write_logdir(complete, folder)
+    _leave_page(complete, folder)
     return complete
 
 
@@ -223,6 +227,18 @@ def _write_logdir(run: Run, folder: Path) -> None:
     from stepbench.reporting.tensorboard import write_logdir
 
     write_logdir(run, summarize(run), folder / TENSORBOARD_FOLDER)
+
+
+def _leave_page(run: Run, folder: Path) -> None:
+    from stepbench.reporting.html.files import REPORT_FILE, leave_page
+
+    def draw() -> str:
+        from stepbench.reporting.html.page import page
+        from stepbench.reporting.summary import summarize
+
+        return page(run, summarize(run))
+
+    leave_page(draw, folder / REPORT_FILE)
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from stepbench.analysis.regression import is_slower
+from stepbench.analysis.regression import is_slower, judge_gate
 from stepbench.commands import Request, check_execution, command_line, select
 from stepbench.errors import InterruptedRunError, StepbenchError
 from stepbench.naming import matching
 from stepbench.pairs import Gate, GateCase, GateSettings, SideName
+from stepbench.reporting.html.files import REPORT_FILE, leave_page
 from stepbench.spec import Case, Device, Plan
 from stepbench.store import LOGS_FOLDER, TENSORBOARD_FOLDER, Store
 
@@ -84,7 +85,16 @@ def run_gate(asked: GateRequest, store: Store, report: Callable[[Progress], None
         except KeyboardInterrupt:
             raise InterruptedRunError(f"Interrupted; the pairs so far are in {store.folder(gate.gate_id)}.") from None
         _trace_slower(keeper, sides, store.folder(gate.gate_id), report)
-        return keeper.gate
+    leave_page(lambda: draw_page(keeper.gate, store), store.folder(gate.gate_id) / REPORT_FILE)
+    return keeper.gate
+
+
+def draw_page(gate: Gate, store: Store) -> str:
+    """The gate as a page with figures."""
+    from stepbench.reporting.gate import explanations
+    from stepbench.reporting.html.gate import gate_page
+
+    return gate_page(gate, judge_gate(gate), notes(gate, store), explanations(gate))
 
 
 class _Keeper:

@@ -88,6 +88,8 @@ class Repository(msgspec.Struct, frozen=True, kw_only=True):
     """``None`` when the head is detached."""
     dirty: bool | None = None
     """Whether tracked files were changed, as ``git describe --dirty`` counts; ``None`` when git took too long."""
+    lock: str | None = None
+    """The SHA-256 of the lock file in its root and the file's name, as ``sha256sum`` prints them."""
 
     def __str__(self) -> str:
         commit = self.commit[:12] if self.commit else "no commit"

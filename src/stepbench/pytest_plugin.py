@@ -103,7 +103,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         from stepbench.reporting.terminal import print_summary
 
         _write(terminalreporter, functools.partial(print_summary, summarize(run)))
-        terminalreporter.write_line(f"\nThe run is in {folder}.")
+        terminalreporter.write_line(f"\nThe run is in {folder}, with figures in report.html.")
     for gate in session.gates():
         from stepbench.analysis.regression import judge_gate
         from stepbench.gating import notes
@@ -111,7 +111,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
         said = notes(gate, session.store)
         _write(terminalreporter, functools.partial(print_gate, gate, judge_gate(gate), notes=said))
-        terminalreporter.write_line(f"\nThe gate is in {session.store.folder(gate.gate_id)}.")
+        terminalreporter.write_line(
+            f"\nThe gate is in {session.store.folder(gate.gate_id)}, with figures in report.html."
+        )
 
 
 def _write(terminalreporter: pytest.TerminalReporter, show: Callable[[Console], None]) -> None:

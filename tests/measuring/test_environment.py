@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -14,7 +15,14 @@ from hypothesis import strategies as st
 
 from stepbench.machine import Cpu, Environment, Memory, Repository
 from stepbench.measuring import environment
-from stepbench.measuring.environment import collect, parse_git_status, read_repository, read_software, select_variables
+from stepbench.measuring.environment import (
+    collect,
+    parse_git_status,
+    read_lock,
+    read_repository,
+    read_software,
+    select_variables,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -204,6 +212,34 @@ def test_looking_writes_nothing_into_the_repository(checkout: Path) -> None:
     os.utime(checkout / "file", (1, 1))  # Would make a plain "git status" refresh its index.
     read_repository(checkout)
     assert {path: path.stat().st_mtime_ns for path in (checkout / ".git").rglob("*")} == before
+
+
+@needs_git
+@pytest.mark.parametrize(
+    ("files", "first"),
+    [
+        (("requirements.lock",), "requirements.lock"),
+        (("poetry.lock", "uv.lock"), "uv.lock"),
+        (("Cargo.lock",), None),
+        ((), None),
+    ],
+)
+def test_the_lock_file_in_the_root_is_known_by_its_hash(
+    checkout: Path, files: tuple[str, ...], first: str | None
+) -> None:
+    for name in files:
+        (checkout / name).write_text(f"what {name} pins")
+    (checkout / "below").mkdir()
+    (checkout / "below" / "requirements.lock").write_text("of something else")
+    expected = first and f"{hashlib.sha256(f'what {first} pins'.encode()).hexdigest()}  {first}"
+    found = read_repository(checkout / "below")
+    assert found
+    assert found.lock == expected
+
+
+def test_what_is_no_file_is_no_lock_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "requirements.lock")  # Reading it would wait for a writer.
+    assert read_lock(tmp_path) is None
 
 
 @needs_git

@@ -20,13 +20,17 @@ from stepbench.cli.shared import (
     ExecutionsOption,
     Format,
     FormatOption,
+    PageOption,
     PluginOption,
     PrecisionsOption,
     ResultsOption,
     StepsPerCallOption,
     TimeoutOption,
     WorkloadsOption,
+    check_page_option,
     print_json,
+    put_page,
+    say_where,
 )
 from stepbench.errors import StepbenchError
 from stepbench.pairs import GateSettings
@@ -55,16 +59,18 @@ def gate(
     seed: Annotated[int, typer.Option(help="Of initial weights and of the order of measuring.")] = 0,
     results: ResultsOption = Path("results"),
     output: FormatOption = Format.TEXT,
+    page: PageOption = None,
 ) -> None:
     """Judge whether head is slower than base, from both measured now, in turn, on this machine."""
     from stepbench.analysis.regression import GateVerdict, judge_gate
-    from stepbench.gating import GateRequest, notes, run_gate
+    from stepbench.gating import GateRequest, draw_page, notes, run_gate
     from stepbench.reporting import gate as reporting
     from stepbench.reporting.progress import shown
     from stepbench.store import Store
 
     if output is Format.CSV:
-        raise StepbenchError("A verdict is no table: use --format text, json or markdown.")
+        raise StepbenchError("A verdict is no table: use --format text, json, markdown or html.")
+    check_page_option(output, page)
     request = options.measuring_request(
         workload=workload,
         execution=execution,
@@ -99,6 +105,9 @@ def gate(
             print_json(reporting.report(found, judgement))
         case Format.MARKDOWN:
             typer.echo(reporting.markdown(found, judgement, notes=notes(found, store)), nl=False)
+        case Format.HTML if page is not None:
+            put_page(draw_page(found, store), page)
+    say_where(store.folder(found.gate_id))
     codes = {GateVerdict.PASS: EXIT_FINE, GateVerdict.IMPROVED: EXIT_FINE, GateVerdict.INCONCLUSIVE: EXIT_INCONCLUSIVE}
     raise typer.Exit(codes.get(judgement.verdict, EXIT_FINDING))
 
@@ -129,8 +138,8 @@ def calibrate(
     from stepbench.reporting.progress import shown
     from stepbench.store import Store
 
-    if output is Format.CSV:
-        raise StepbenchError("A calibration is no table of cases: use --format text, json or markdown.")
+    if output in (Format.CSV, Format.HTML):
+        raise StepbenchError("A calibration is no table of cases and no page: use --format text, json or markdown.")
     gate_s = options.duration("--gate-budget", gate_budget)
     asked = CalibrationRequest(
         request=options.measuring_request(

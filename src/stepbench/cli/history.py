@@ -110,8 +110,9 @@ def show(name: NameArgument, results: ResultsOption = Path("results"), output: F
     from stepbench.reporting.run_list import whose_machine
     from stepbench.store import Store, read_baseline
 
-    found = read_baseline(Store(results), name)
-    print_report(found, output)
+    store = Store(results)
+    found = read_baseline(store, name)
+    print_report(found, output, folder=store.locate(name))
     # What programs read stays alone on the output.
     typer.echo(whose_machine(name, found.environment, collect(Path.cwd())), err=output is not Format.TEXT)
 

@@ -80,7 +80,7 @@ def run(
         tracing=Tracing() if trace else None,
     )
     budget_s = None if budget is None else options.duration("--budget", budget)
-    finish(measured(request, results, resume, budget_s), output)
+    finish(*measured(request, results, resume, budget_s), output)
 
 
 def verify(
@@ -119,11 +119,11 @@ def verify(
         verification=Verification(seeds, steps, options.share("--margin", margin)),
     )
     if not self_test:
-        finish(measured(request, results), output)
+        finish(*measured(request, results), output)
     from stepbench.reporting.planted import print_self_test
     from stepbench.reporting.summary import summarize
 
-    all_well = print_self_test(summarize(measured(with_planted_bugs(request), results)))
+    all_well = print_self_test(summarize(measured(with_planted_bugs(request), results)[0]))
     raise typer.Exit(EXIT_FINE if all_well else EXIT_FINDING)
 
 
@@ -157,4 +157,4 @@ def profile(
         seed=seed,
         tracing=Tracing(steps),
     )
-    finish(measured(request, results), output)
+    finish(*measured(request, results), output)

@@ -16,9 +16,12 @@ from stepbench.cli.shared import (
     EXIT_INCONCLUSIVE,
     Format,
     FormatOption,
+    PageOption,
     ResultsOption,
+    check_page_option,
     print_json,
     print_report,
+    put_page,
     say_if_unfinished,
 )
 from stepbench.errors import StepbenchError
@@ -35,6 +38,7 @@ class ReportFormat(StrEnum):
     JSON = "json"
     MARKDOWN = "markdown"
     CSV = "csv"
+    HTML = "html"
     PYTEST_BENCHMARK = "pytest-benchmark"
     GITHUB_ACTION_BENCHMARK = "github-action-benchmark"
     BENCHER = "bencher"
@@ -52,16 +56,29 @@ def report(
     output: Annotated[
         ReportFormat, typer.Option("--format", help="How it is printed; the last three are for other programs.")
     ] = ReportFormat.TEXT,
+    page: PageOption = None,
+    figures: Annotated[
+        Path | None, typer.Option(help="Also write each figure here, as SVG and as PNG, for a README or slides.")
+    ] = None,
 ) -> None:
-    """Print a stored run."""
-    from stepbench.store import Store
+    """Print a stored run, or write its page with --format html."""
+    from stepbench.store import Store, slug
 
-    stored = Store(results).read(run_name)
+    check_page_option(output, page)
+    store = Store(results)
+    stored, folder = store.read(run_name), store.locate(run_name)
     wanted = None if case is None else _matching(case, stored)
     if output in EXPORTS:
         _print_export(stored, output, wanted)
     else:
-        print_report(stored, Format(output), wanted)
+        own_page = None if case is None else folder / f"report-{slug(case)}.html"
+        print_report(stored, Format(output), wanted, folder=folder, page=page or own_page)
+    if figures is not None:
+        from stepbench.reporting.html.page import write_figures
+        from stepbench.reporting.summary import restricted, summarize
+
+        summary = summarize(stored)
+        write_figures(stored, summary if wanted is None else restricted(summary, wanted), figures)
 
 
 def _matching(case: str, stored: Run) -> set[str]:
@@ -106,8 +123,8 @@ def explain(
             print_json(explained)
         case Format.MARKDOWN:
             typer.echo(explanation.markdown(explained), nl=False)
-        case Format.CSV:
-            raise StepbenchError("An explanation is no table: use --format text, json or markdown.")
+        case Format.CSV | Format.HTML:
+            raise StepbenchError("An explanation is no table and no page: use --format text, json or markdown.")
 
 
 def compare(
@@ -119,17 +136,18 @@ def compare(
     ] = False,
     results: ResultsOption = Path("results"),
     output: FormatOption = Format.TEXT,
+    page: PageOption = None,
 ) -> None:
     """Compare two stored runs of one machine."""
     from stepbench.analysis.comparison import ComparisonVerdict
     from stepbench.reporting import comparison as reporting
-    from stepbench.store import Store
+    from stepbench.store import Store, slug
 
+    check_page_option(output, page)
     store = Store(results)
     share = options.share("--threshold", threshold)
-    found = reporting.compare_runs(
-        store.read(old), store.read(new), share, allow_different_machines=allow_different_machines
-    )
+    runs = store.read(old), store.read(new)
+    found = reporting.compare_runs(*runs, share, allow_different_machines=allow_different_machines)
     match output:
         case Format.TEXT:
             reporting.print_comparison(found)
@@ -138,7 +156,12 @@ def compare(
         case Format.MARKDOWN:
             typer.echo(reporting.markdown(found), nl=False)
         case Format.CSV:
-            raise StepbenchError("A comparison is no table of cases: use --format text, json or markdown.")
+            raise StepbenchError("A comparison is no table of cases: use --format text, json, markdown or html.")
+        case Format.HTML:
+            from stepbench.reporting.html.comparison import comparison_page
+
+            beside = store.locate(new) / f"compared-with-{slug(found.old)}.html"
+            put_page(comparison_page(*runs, found), page or beside)
     if found.verdict in (ComparisonVerdict.REGRESSION, ComparisonVerdict.MISSING):
         raise typer.Exit(EXIT_FINDING)
     raise typer.Exit(EXIT_INCONCLUSIVE if found.verdict is ComparisonVerdict.INCONCLUSIVE else EXIT_FINE)

@@ -30,6 +30,7 @@ class Format(StrEnum):
     JSON = "json"
     MARKDOWN = "markdown"
     CSV = "csv"
+    HTML = "html"
 
 
 WorkloadsOption = Annotated[
@@ -54,13 +55,18 @@ StepsOption = Annotated[int, typer.Option("--steps", help="Steps of each of thes
 MarginOption = Annotated[str, typer.Option("--margin", help="Difference in final loss that does not matter.")]
 ResultsOption = Annotated[Path, typer.Option("--results", help="The folder that holds runs.")]
 FormatOption = Annotated[Format, typer.Option("--format", help="How the report is printed.")]
+PageOption = Annotated[
+    Path | None, typer.Option("--output", help="With --format html, the file to write; - is the standard output.")
+]
 
 ALL_EXECUTIONS = ",".join(DEFAULT_EXECUTIONS)
 ALL_PRECISIONS = ",".join(Precision)
 
 
-def measured(request: Request, results: Path, resume: str | None = None, budget_s: float | None = None) -> Run:
-    """A new run, or an old one continued, measured to its end."""
+def measured(
+    request: Request, results: Path, resume: str | None = None, budget_s: float | None = None
+) -> tuple[Run, Path]:
+    """A new run, or an old one continued, measured to its end; and its folder."""
     from stepbench.commands import make_plan, measure_run, start_run
     from stepbench.reporting.progress import shown
     from stepbench.store import Store
@@ -74,15 +80,18 @@ def measured(request: Request, results: Path, resume: str | None = None, budget_
             store.check_writable()
             progress.say("looking at the workload and the devices")
             found = start_run(make_plan(request), store)
-        return found if found.finished else measure_run(found, store, progress.progress, budget_s)
+        run = found if found.finished else measure_run(found, store, progress.progress, budget_s)
+    return run, store.folder(run.run_id)
 
 
-def finish(run: Run, output: Format) -> NoReturn:
+def finish(run: Run, folder: Path, output: Format) -> NoReturn:
     """Print the report and exit: failed or different cases are a finding, a run without any number is useless."""
     from stepbench.analysis.equivalence import Verdict
     from stepbench.reporting.summary import Status
 
-    cases = print_report(run, output).cases
+    cases = print_report(run, output, folder=folder).cases
+    if output is not Format.HTML:
+        say_where(folder)
     without_trace = {found.case.id for found in run.measurements if found.trace_failure}
     only_traced = run.plan.tracing is not None and run.plan.verification is None and not run.plan.replicates
     failed = sum(case.status is Status.FAILED or (only_traced and case.id in without_trace) for case in cases)
@@ -98,8 +107,18 @@ def finish(run: Run, output: Format) -> NoReturn:
     )
 
 
-def print_report(run: Run, output: Format, only: Container[str] | None = None) -> Summary:
-    """Print the report, of certain cases alone if asked, which then shows their operations too."""
+def print_report(
+    run: Run, output: Format, only: Container[str] | None = None, *, folder: Path, page: Path | None = None
+) -> Summary:
+    """Print the report, of certain cases alone if asked, which then shows their operations too.
+
+    Args:
+        run: what to report.
+        output: how.
+        only: the ids of the cases; all if None.
+        folder: the run's, in which its page is left.
+        page: where else the page is to go.
+    """
     from stepbench.reporting.summary import restricted, summarize
 
     summary = summarize(run) if only is None else restricted(summarize(run), only)
@@ -119,6 +138,10 @@ def print_report(run: Run, output: Format, only: Container[str] | None = None) -
             from stepbench.reporting.table import comma_separated
 
             typer.echo(comma_separated(summary), nl=False)
+        case Format.HTML:
+            from stepbench.reporting.html.page import page as html
+
+            put_page(html(run, summary), page or report_file(folder))
     return summary
 
 
@@ -126,6 +149,40 @@ def say_if_unfinished(run: Run) -> None:
     """Say on the error output how to continue a run that was interrupted."""
     if not run.finished:
         typer.echo(f"This run is unfinished: continue it with 'stepbench run --resume {run.run_id}'.", err=True)
+
+
+def report_file(folder: Path) -> Path:
+    """Where the page of the run or the gate in ``folder`` is."""
+    from stepbench.reporting.html.files import REPORT_FILE
+
+    return folder / REPORT_FILE
+
+
+def say_where(folder: Path) -> None:
+    """Say where the page in ``folder`` is, if there is one, beside what is printed."""
+    if report_file(folder).exists():
+        typer.echo(f"With figures: {report_file(folder)}", err=True)
+
+
+def put_page(page: str, path: Path) -> None:
+    """Write a page and say where it is, or print it."""
+    if str(path) == "-":
+        typer.echo(page.encode(), nl=False)
+        return
+    from stepbench.reporting.html.files import write_page
+
+    write_page(page, path)
+    typer.echo(f"The page is {path}.")
+
+
+def check_page_option(output: StrEnum, page: Path | None) -> None:
+    """Refuse ``--output`` for what is printed.
+
+    Raises:
+        StepbenchError: when it is given with another format.
+    """
+    if page is not None and output != Format.HTML:
+        raise StepbenchError(f"--output goes with --format html: redirect the {output} with '>' instead.")
 
 
 def print_json(what: object) -> None:

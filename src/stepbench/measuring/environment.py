@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from stepbench.machine import Environment, Repository, Software
 from stepbench.measuring.gpu import read_gpus
@@ -31,6 +34,8 @@ FOREIGN_PREFIXES = ("TF_VAR_", "TF_CLI_")
 """Terraform's, whose variables often hold passwords under plain names."""
 
 GIT_TIMEOUT_S = 2.0
+LOCK_FILES = ("requirements.lock", "uv.lock", "poetry.lock")
+"""In a checkout's root; the first one that is there is the one that counts."""
 
 
 def collect(cwd: Path | None = None, *, root: Path = ROOT) -> Environment:
@@ -75,10 +80,23 @@ def read_repository(cwd: Path | None = None) -> Repository | None:
     """The git checkout around ``cwd``; ``None`` when there is none, or no git."""
     status = _git(cwd, "status", "--porcelain=v2", "--branch", "--untracked-files=no")
     if status is not None:
-        return parse_git_status(status)
+        found = parse_git_status(status)
     # In a huge checkout looking at every file may take too long; its commit is still worth having.
-    commit = _git(cwd, "rev-parse", "HEAD")
-    return Repository(commit=commit.strip()) if commit else None
+    elif commit := _git(cwd, "rev-parse", "HEAD"):
+        found = Repository(commit=commit.strip())
+    else:
+        return None
+    root = _git(cwd, "rev-parse", "--show-toplevel")
+    return msgspec.structs.replace(found, lock=read_lock(Path(root.removesuffix("\n"))) if root else None)
+
+
+def read_lock(root: Path) -> str | None:
+    """The SHA-256 and the name of the lock file in ``root``; ``None`` when there is none that can be read."""
+    path = next((root / name for name in LOCK_FILES if (root / name).is_file()), None)
+    try:
+        return f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}" if path else None
+    except OSError:
+        return None
 
 
 def parse_git_status(text: str) -> Repository:

@@ -134,7 +134,7 @@ def markdown(what: Explained) -> str:
     """It in GitHub's markdown."""
     from stepbench.reporting.markdown import escape
 
-    heads, rows = _cells(what)
+    heads, rows = cells(what)
     table = [heads, ["--:", *[":--"] * 2, *["--:"] * 3, ":--"], *[[escape(cell) for cell in row] for row in rows]]
     lines = [f"**{escape(headline(what))}**", "", *(f"| {' | '.join(row)} |" for row in table), ""]
     notes = [f"- {escape(text)}" for text in (*what.doubts, *what.advice)]
@@ -229,7 +229,8 @@ def _half_width(side: Side) -> float:
     return ((side.step_time_s and side.step_time_s.relative_half_width) or 0.0) * side.step_s
 
 
-def _cells(what: Explained) -> tuple[list[str], list[list[str]]]:
+def cells(what: Explained) -> tuple[list[str], list[list[str]]]:
+    """The heads and the rows of its table; what contributes little in one row, and the sum in the last."""
     shown = [line for line in what.lines if abs(line.difference_s) >= WORTH_A_LINE * abs(what.difference_s)]
     others = [line for line in what.lines if line not in shown]
     rows = [
@@ -265,7 +266,7 @@ def _table(what: Explained) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    heads, rows = _cells(what)
+    heads, rows = cells(what)
     table = Table(box=None, pad_edge=False)
     for head in heads:
         table.add_column(head, justify="left" if head in ("work", "part", "mostly") else "right")
