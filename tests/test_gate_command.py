@@ -23,6 +23,7 @@ from stepbench.analysis.regression import judge_gate
 from stepbench.measuring import gate as measuring
 from stepbench.pairs import Gate, SideName
 from stepbench.reporting.gate import print_explanations, print_gate, report
+from stepbench.reporting.html.files import REPORT_FILE
 from stepbench.reporting.tensorboard import STATISTICS_FILE
 from stepbench.store import GATE_FILE, LOGS_FOLDER, TENSORBOARD_FOLDER, session_of
 
@@ -73,6 +74,10 @@ class Found:
     gate: Gate
     repository: Path
     folder: Path
+
+    @property
+    def page(self) -> str:
+        return (self.folder / REPORT_FILE).read_text()
 
     @property
     def logs(self) -> list[str]:
@@ -154,6 +159,11 @@ def test_what_is_stored_judges_as_what_was_printed(found: Found, monkeypatch: py
         for pair in case.pairs:
             assert pair.base.traces == pair.head.traces == 1
             assert min(pair.base.first_call_s, pair.head.first_call_s) > 0
+
+
+def test_a_page_is_left_with_the_verdict_and_why_head_is_slower(found: Found) -> None:
+    assert found.page.count("matrix product") >= 1
+    assert "Plant a product" in found.page
 
 
 def test_each_pair_is_a_fresh_process_of_each_side(found: Found) -> None:

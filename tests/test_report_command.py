@@ -15,9 +15,11 @@ from paired import make_gate, make_gate_case, noisy_pairs
 
 from stepbench import cli, gating
 from stepbench.commands import measure_run
+from stepbench.measurement import Attainable, Work
 from stepbench.measuring import pool
 from stepbench.reporting.html import page as pages
-from stepbench.reporting.html.files import REPORT_FILE
+from stepbench.reporting.html.files import REPORT_FILE, write_page
+from stepbench.spec import Device
 from stepbench.store import Run, Store
 
 RUN = make_run(
@@ -126,6 +128,7 @@ def test_a_gate_always_leaves_its_page(invoke: Invoke, results: Path, monkeypatc
     monkeypatch.setattr(gating, "run_gate", lambda *_: GATE)
     Store(results).write_gate(GATE)
     path = results / GATE.gate_id / REPORT_FILE
+    write_page(gating.draw_page(GATE, Store(results)), path)  # As run_gate does at its end.
     code, out, err = invoke("gate", "--base", "HEAD", "--format", "markdown")
     assert (code, out.startswith("**REGRESSION")) == (1, True)
     assert err == f"With figures: {path.relative_to(results.parent)}\n"
@@ -135,6 +138,9 @@ def test_a_gate_always_leaves_its_page(invoke: Invoke, results: Path, monkeypatc
 
 
 def test_a_run_that_is_continued_to_its_end_leaves_its_page_and_says_so_last(invoke: Invoke, results: Path) -> None:
+    assessed = [msgspec.structs.replace(found, work=Work(1e9, 1e6, 1000)) for found in RUN.measurements]
+    attainable = (Attainable(Device.CPU, {"float32": 1e11}, 1e10),)
+    Store(results).write(msgspec.structs.replace(RUN, measurements=tuple(assessed), attainable=attainable))
     measure_run(RUN, Store(results))
     code, out, err = invoke("run", "--resume", "one")
     assert (code, out.startswith("run one")) == (0, True)

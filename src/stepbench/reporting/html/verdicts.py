@@ -35,10 +35,7 @@ def verdicts(summary: Summary) -> list[Verdict]:
 
 def _verdict(summary: Summary, title: str, cases: Sequence[CaseSummary]) -> Verdict:
     recommended, best = _recommended(summary, cases), best_of(summary, cases)
-    if recommended:
-        headline, why = recommended.headline, recommended.why
-    else:
-        headline, why = _fastest(best) if best else _no_recommendation(cases), ()
+    headline, why = (recommended.headline, recommended.why) if recommended else (_no_recommendation(cases), ())
     return Verdict(title, headline, "good" if best else "quiet", "", _figures(best), why)
 
 
@@ -48,23 +45,9 @@ def _recommended(summary: Summary, cases: Sequence[CaseSummary]) -> Recommendati
 
 
 def best_of(summary: Summary, cases: Sequence[CaseSummary]) -> CaseSummary | None:
-    """What is recommended of the cases of one workload on one device.
-
-    For want of a recommendation, the fastest that converges like the reference, where several leave a choice.
-    """
+    """What is recommended of the cases of one workload on one device, if anything is."""
     recommended = _recommended(summary, cases)
-    if recommended:
-        return next((case for case in cases if case.id in recommended.best), None)
-    timed = [case for case in cases if case.throughput]
-    alike = (case for case in timed if case.equivalence.verdict is Convergence.EQUIVALENT)
-    return next(alike, None) if len(timed) > 1 else None
-
-
-def _fastest(best: CaseSummary) -> str:
-    headline = f"{best.execution}/{best.precision} is the fastest that converges alike"
-    if best.speedup is None:
-        return headline
-    return f"{headline}: {formats.estimate(best.speedup, unit='×')} as fast as eager/float32"
+    return next((case for case in cases if recommended and case.id in recommended.best), None)
 
 
 def _no_recommendation(cases: Sequence[CaseSummary]) -> str:
@@ -76,8 +59,6 @@ def _no_recommendation(cases: Sequence[CaseSummary]) -> str:
         only = timed[0]
         time = formats.estimate(only.step_time_s, scale=1e3)
         return f"No recommendation: {columns.label(only, cases)} alone was timed, {time} ms a step"
-    if timed:
-        return "No recommendation: nothing that was timed is shown to converge alike"
     judged = [case for case in cases if case.equivalence.verdict is not Convergence.NOT_CHECKED]
     if not judged:
         return "No recommendation: nothing was timed"
