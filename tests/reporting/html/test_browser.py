@@ -10,7 +10,7 @@ import pytest
 from browsers import launched
 from builders import ENVIRONMENT, ODD_NAMES, make_case, make_failed, make_measurement, make_run
 from paired import make_gate, make_gate_case, noisy_pairs
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Dialog, Locator, Page, expect
 from reports import full_run, full_summary, make_full
 
 from stepbench.analysis.regression import judge_gate
@@ -26,7 +26,6 @@ from stepbench.store import Run
 HOSTILE = "</script><script>window.hacked=1</script><img src=x onerror=window.hacked=1><svg onload=window.hacked=1>"
 PATIENCE_MS = 30_000
 MANY = 200
-SCREEN, PHONE = {"width": 1400, "height": 900}, {"width": 400, "height": 800}
 
 
 def hostile_run() -> Run:
@@ -92,11 +91,17 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 @pytest.fixture
 def page(context: BrowserContext, tmp_path: Path) -> Iterator[Page]:
     """A page that says nothing on the console, asks nothing of a network and asks the reader nothing."""
-    page, said = context.new_page(), []
+    page = context.new_page()
+    said: list[str] = []
+
+    def dismiss(dialog: Dialog) -> None:
+        said.append(dialog.message)
+        dialog.dismiss()
+
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda request: said.append(request.url) if not request.url.startswith("file:") else None)
-    page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+    page.on("request", lambda request: said.extend([request.url] * (not request.url.startswith("file:"))))
+    page.on("dialog", dismiss)
     yield page
     page.screenshot(path=tmp_path / "page.png")
     assert said == []
@@ -135,7 +140,7 @@ def test_the_figures_of_a_phone_are_drawn_for_it(page: Page, files: dict[str, st
 def test_the_colours_follow_the_readers_choice(page: Page, files: dict[str, str]) -> None:
     colours = []
     for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type] # One of the two that it names.
+        page.emulate_media(color_scheme=scheme)
         page.goto(files["full"])
         label = page.locator("figure svg:visible text").first
         script = "element => [getComputedStyle(document.body).backgroundColor, getComputedStyle(element).fill]"
@@ -208,7 +213,7 @@ def test_a_screen_reader_is_told_what_figures_show_and_what_regions_are(page: Pa
     names = [figure.get_attribute("aria-label") or "" for figure in figures]
     assert any("graph/float32" in name and "2.50×" in name for name in names)
     for role in ("navigation", "main", "heading"):
-        assert page.get_by_role(role).count() >= 1  # type: ignore[arg-type] # These are roles.
+        assert page.get_by_role(role).count() >= 1
     expect(page.get_by_role("region", name="All cases, fastest first")).to_be_visible()
     assert page.get_by_role("heading", level=1).count() == 1
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -55,10 +56,14 @@ def all_figures() -> list[Plot]:
     return figures(run, full_summary(run))
 
 
+def parsed(plot: Plot, width: float = WIDE) -> ET.Element:
+    return ET.fromstring(svg.inline(plot, width, "x"))  # noqa: S314 - it was written just now.
+
+
 @pytest.mark.parametrize("width", [WIDE, NARROW])
 def test_each_figure_is_drawn_at_its_width_in_the_pages_colours_alone(width: float) -> None:
     for plot in all_figures():
-        drawing = ET.fromstring(svg.inline(plot, width, "x"))
+        drawing = parsed(plot, width)
         assert float(drawing.attrib["width"]) == width
         colours = {
             value
@@ -73,8 +78,7 @@ def test_each_figure_is_drawn_at_its_width_in_the_pages_colours_alone(width: flo
 def test_no_text_of_a_figure_leaves_it(width: float) -> None:
     for plot in all_figures():
         figure = plot.draw(width)
-        figure.canvas = FigureCanvasAgg(figure)
-        figure.canvas.draw()
+        FigureCanvasAgg(figure).draw()  # type: ignore[no-untyped-call] # matplotlib's types leave it out.
         for text in figure.findobj(Text):
             assert isinstance(text, Text)
             if text.get_text() and text.get_visible():
@@ -95,7 +99,7 @@ def test_each_figure_says_what_to_see_and_has_its_data() -> None:
 
 def test_odd_names_are_written_as_they_are() -> None:
     names = [*ODD_NAMES, "$x$ \\frac", "%s {0}"]
-    drawing = ET.fromstring(svg.inline(plot_of(*((name, "1 %") for name in names)), WIDE, "x"))
+    drawing = parsed(plot_of(*((name, "1 %") for name in names)))
     written = [element.text for element in drawing.iter() if element.tag.endswith("text")]
     assert [text for text in written if text in names] == names
 
@@ -194,7 +198,7 @@ def test_ticks_of_linear_axes_lie_within_and_are_few(low: float, span: float) ->
 @given(st.lists(st.floats(0, 1), max_size=20))
 def test_names_beside_points_do_not_overlap(heights: list[float]) -> None:
     moved = sorted(spread(heights, 0.04))
-    assert all(two - one >= 0.04 - 1e-9 for one, two in zip(moved, moved[1:], strict=False))
+    assert all(two - one >= 0.04 - 1e-9 for one, two in itertools.pairwise(moved))
     assert max(moved, default=0) <= 1 + 1e-9
 
 

@@ -64,6 +64,16 @@ def test_the_verdict_comes_first_with_its_figures() -> None:
     assert "speed-up 2.50×" in document.text
 
 
+def test_it_is_told_where_the_time_goes_and_why_the_best_is_faster() -> None:
+    document = shown(two())
+    heads = next(row for row in document.rows if "forward" in row)
+    row = next(row for row in document.rows if row[0] == "graph/float32" and len(row) == len(heads))
+    told = dict(zip(heads, row, strict=True))
+    assert (told["forward"], told["backward"], told["in all"]) == ("2.40", "0.400", "4.00")
+    assert "graph/float32 is 6.00 ms a step faster than eager/float32" in document.text
+    assert next(row for row in document.rows if row[0] == "in all")[2:5] == ["+6.00", "4.00", "10.0"]
+
+
 def test_a_recommendation_is_the_verdict() -> None:
     run = two()
     best = make_case(EAGER).id

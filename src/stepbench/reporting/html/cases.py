@@ -128,6 +128,28 @@ def convergence_table(name: str, title: str, cases: Sequence[CaseSummary]) -> Ta
     return Table(name, f"{title}: verdicts on convergence", heads, rows, sortable=True)
 
 
+def profile_table(name: str, title: str, cases: Sequence[CaseSummary]) -> Table | None:
+    """Milliseconds in each part of the step, if there are traces."""
+    traced = [case for case in cases if case.profile]
+    if not traced:
+        return None
+    shown = [column for column in columns.PROFILED if not column.is_prose]  # The figure tells the rest.
+    heads = [Head("case", prose=True), *(Head(column.head) for column in shown)]
+    rows = [
+        [Cell(columns.label(case, cases)), *(_plain_cell(column.write(case)) for column in shown)] for case in traced
+    ]
+    caption = f"{title}: milliseconds of a step by part, and by how much the profiler prolonged it"
+    return Table(name, caption, heads, rows, sortable=True)
+
+
+def _plain_cell(text: str) -> Cell:
+    """A figure that is its own key."""
+    try:
+        return Cell(text, key=float(text.replace(" ", "").removesuffix("%")))
+    except ValueError:
+        return Cell(text)
+
+
 def efficiency_table(name: str, title: str, cases: Sequence[CaseSummary]) -> Table | None:
     """What was attained, if it is known of any case."""
     known = [(column, read) for column, read in EFFICIENCY if any(read(case) is not None for case in cases)]

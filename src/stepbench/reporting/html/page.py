@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from stepbench.reporting import columns
@@ -15,9 +15,11 @@ from stepbench.reporting.html.plots import MOST_GROUPS, Plots, groups, plots
 from stepbench.reporting.html.rendering import drawn, render
 from stepbench.reporting.html.svg import write_files
 from stepbench.reporting.html.verdicts import best_of, findings, verdicts
-from stepbench.reporting.html.view import Block, Page, Part, Section, section
-from stepbench.reporting.summary import Summary
+from stepbench.reporting.html.view import Block, Page, Part, Section, Table, section
+from stepbench.reporting.summary import CaseSummary, Summary
 from stepbench.store import Run
+
+TableMaker = Callable[[str, str, Sequence[CaseSummary]], Table | None]
 
 
 def page(run: Run, summary: Summary) -> str:
@@ -108,30 +110,35 @@ def _figure_sections(run: Run, summary: Summary, drawings: Sequence[Plots]) -> l
         *section(
             "convergence",
             "Convergence",
-            parts([_verdict_table(one.group) for one in drawings], [drawn(one.losses) for one in drawings]),
+            parts(
+                [_table(tables.convergence_table, "verdicts", one.group) for one in drawings],
+                [drawn(one.losses) for one in drawings],
+            ),
         ),
         *section(
             "work",
             "Where the time goes",
-            parts([drawn(one.work) for one in drawings], [_explanation(run, summary, one.group) for one in drawings]),
+            parts(
+                [drawn(one.work) for one in drawings],
+                [_table(tables.profile_table, "profile", one.group) for one in drawings],
+                [_explanation(run, summary, one.group) for one in drawings],
+            ),
         ),
         *section(
             "efficiency",
             "Efficiency",
-            parts([drawn(one.efficiency) for one in drawings], [_efficiency_table(one.group) for one in drawings]),
+            parts(
+                [drawn(one.efficiency) for one in drawings],
+                [_table(tables.efficiency_table, "efficiency", one.group) for one in drawings],
+            ),
         ),
         *section("scaling", "Scaling", parts([drawn(one.scaling) for one in drawings])),
         *section("memory", "Memory", parts([drawn(one.memory) for one in drawings])),
     ]
 
 
-def _verdict_table(group: Group) -> list[Block]:
-    table = tables.convergence_table(f"verdicts-{group.name}", group.title, group.cases)
-    return [table] if table else []
-
-
-def _efficiency_table(group: Group) -> list[Block]:
-    table = tables.efficiency_table(f"efficiency-{group.name}", group.title, group.cases)
+def _table(make: TableMaker, name: str, group: Group) -> list[Block]:
+    table = make(f"{name}-{group.name}", group.title, group.cases)
     return [table] if table else []
 
 
