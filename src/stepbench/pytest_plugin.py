@@ -91,6 +91,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
     from rich.console import Console
 
+    from stepbench.reporting.html.files import REPORT_FILE
     from stepbench.reporting.summary import summarize
     from stepbench.reporting.terminal import print_summary
 
@@ -100,7 +101,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         print_summary(summarize(run), console)
         terminalreporter.section("stepbench")
         terminalreporter.write(text.getvalue())
-        terminalreporter.write_line(f"\nThe run is in {folder}, with figures in report.html.")
+        figures = f", with figures in {REPORT_FILE}" if (folder / REPORT_FILE).exists() else ""
+        terminalreporter.write_line(f"\nThe run is in {folder}{figures}.")
 
 
 @pytest.hookimpl(trylast=True)
