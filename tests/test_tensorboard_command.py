@@ -23,10 +23,12 @@ import pytest
 from boards import STEPBENCH, Server, refused, serving, stored
 from browsers import launched
 from builders import make_case, make_failed, make_measurement, make_run
+from documents import faults
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 from xprof.protobuf.op_stats_pb2 import OpStats
 
 from stepbench import verification
+from stepbench.reporting.html.files import REPORT_FILE
 from stepbench.reporting.summary import summarize
 from stepbench.reporting.tensorboard import STATISTICS_FILE, write_logdir
 from stepbench.store import TENSORBOARD_FOLDER, Store, session_of, slug
@@ -63,6 +65,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr.splitlines()[-1].startswith(f"With figures: {results}")
     return results
 
 
@@ -131,6 +134,10 @@ def test_a_second_one_takes_another_port_and_stops_at_once_and_silently_even_whi
         assert second.process.communicate(timeout=SOON_S) == ("", "")
         assert second.process.returncode == 0
         assert not [child for child in children if child.is_running()]
+
+
+def test_the_run_left_its_page(results: Path) -> None:
+    assert faults((results / "latest" / REPORT_FILE).read_text()) == []
 
 
 def test_a_taken_port_is_refused_in_one_sentence(server: Server, results: Path) -> None:

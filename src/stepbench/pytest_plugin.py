@@ -103,7 +103,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         from stepbench.reporting.terminal import print_summary
 
         _write(terminalreporter, functools.partial(print_summary, summarize(run)))
-        terminalreporter.write_line(f"\nThe run is in {folder}, with figures in report.html.")
+        terminalreporter.write_line(f"\nThe run is in {_told(folder)}.")
     for gate in session.gates():
         from stepbench.analysis.regression import judge_gate
         from stepbench.gating import notes
@@ -111,9 +111,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
         said = notes(gate, session.store)
         _write(terminalreporter, functools.partial(print_gate, gate, judge_gate(gate), notes=said))
-        terminalreporter.write_line(
-            f"\nThe gate is in {session.store.folder(gate.gate_id)}, with figures in report.html."
-        )
+        terminalreporter.write_line(f"\nThe gate is in {_told(session.store.folder(gate.gate_id))}.")
+
+
+def _told(folder: Path) -> str:
+    from stepbench.reporting.html.files import REPORT_FILE
+
+    return f"{folder}, with figures in {REPORT_FILE}" if (folder / REPORT_FILE).exists() else str(folder)
 
 
 def _write(terminalreporter: pytest.TerminalReporter, show: Callable[[Console], None]) -> None:
