@@ -65,9 +65,9 @@ def test_markdown_shows_odd_names_as_they_are(name: str) -> None:
 
 
 def test_the_run_of_the_readme_recommends_by_its_evidence() -> None:
-    (what,) = summarize(Store(RESULTS).read("20261122-121146-75c4")).recommendations
+    (what,) = summarize(Store(RESULTS).read("20261122-150828-4f90")).recommendations
     assert what.best == ("cifar-cnn/graph/mixed_bfloat16/cpu/b64",)
-    assert what.headline == "graph/mixed_bfloat16: 6.70× [6.38, 7.03] as fast as eager/float32, equivalent"
+    assert what.headline == "graph/mixed_bfloat16: 6.83× [6.18, 7.54] as fast as eager/float32, equivalent"
     for evidence in (
         "mainly for host in update",
         "the next, graph/float32",

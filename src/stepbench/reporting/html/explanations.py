@@ -23,7 +23,8 @@ def explanation_blocks(name: str, what: Explained) -> list[Block]:
 
 
 def _name(side: Side, what: Explained) -> str:
-    return side.id if what.a.run_id == what.b.run_id else f"{side.id} of {side.run_id}"
+    where = side.revision or (side.run_id if what.a.run_id != what.b.run_id else "")
+    return f"{side.id} of {where}" if where else side.id
 
 
 def _lines(what: Explained) -> list[list[str]]:

@@ -6,8 +6,15 @@ import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
-from stepbench.analysis.regression import CaseJudgement, GateJudgement, GateVerdict, log_ratio
-from stepbench.analysis.statistics import Estimate, from_logs, winsorized_mean
+from stepbench.analysis.regression import (
+    WINSORIZED,
+    CaseJudgement,
+    GateJudgement,
+    GateVerdict,
+    log_ratio,
+    side_step_time,
+)
+from stepbench.analysis.statistics import winsorized_mean
 from stepbench.pairs import Gate, GateCase, Pair, SideName
 from stepbench.reporting import formats
 from stepbench.reporting.explanation import Explained
@@ -111,7 +118,7 @@ def _table(gate: Gate, judgement: GateJudgement, names: Mapping[str, str]) -> Ta
 
 def _row(name: str, found: GateCase, judged: CaseJudgement) -> list[Cell]:
     detectable = judged.smallest_detectable
-    times = [_step_time(found, side) for side in SideName]
+    times = [side_step_time(found, side) for side in SideName]
     return [
         Cell(name),
         Cell(judged.verdict, tone=TONES[judged.verdict]),
@@ -139,10 +146,6 @@ def _process_logs(pair: Pair, side: SideName) -> list[float]:
     return [statistics.fmean(map(math.log, getattr(quad, side))) for quad in pair.quads]
 
 
-def _step_time(found: GateCase, side: SideName) -> Estimate | None:
-    return from_logs([winsorized_mean(_process_logs(pair, side)) for pair in found.pairs])
-
-
 def _measured(gate: Gate, judgement: GateJudgement, names: Mapping[str, str]) -> list[Section]:
     judged = [
         Row(names[case.id], case.verdict, case.ratio, [math.exp(log_ratio(pair)) for pair in found.pairs])
@@ -160,11 +163,11 @@ def _step_times(gate: Gate, names: Mapping[str, str]) -> list[Plot]:
     found = []
     for case in gate.cases:
         for side in SideName:
-            time = _step_time(case, side)
+            time = side_step_time(case, side)
             if time:
                 logs = [_process_logs(pair, side) for pair in case.pairs]
                 processes = [[1e3 * math.exp(log) for log in process] for process in logs]
-                means = [1e3 * math.exp(winsorized_mean(process)) for process in logs]
+                means = [1e3 * math.exp(winsorized_mean(process, WINSORIZED)) for process in logs]
                 label = f"{names[case.case.id]}, {side}"
                 found.append(step_times.Row(label, COLOURS[side], time, processes, means))
     few = f" The first {MOST_ROWS} of {len(found)} rows are shown." if len(found) > MOST_ROWS else ""
