@@ -194,7 +194,7 @@ def test_both_traces_are_kept_where_tensorboard_looks(found: Found) -> None:
         assert len(list(session.glob("*.xplane.pb"))) == 1
         statistics = OpStats.FromString((session / STATISTICS_FILE).read_bytes())
         assert statistics.run_environment.is_training
-    assert {path.name for path in found.folder.iterdir()} == {GATE_FILE, LOGS_FOLDER, TENSORBOARD_FOLDER}
+    assert {path.name for path in found.folder.iterdir()} == {GATE_FILE, LOGS_FOLDER, TENSORBOARD_FOLDER, REPORT_FILE}
 
 
 def test_the_text_explains_under_the_table(found: Found) -> None:

@@ -63,6 +63,8 @@ def invoke(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
 
 WRONG = [
+    (["history", "--format", "html"], "This is no page: use --format text, json, markdown or csv"),
+    (["baseline", "list", "--format", "html"], "This is no page: use --format text, json, markdown or csv"),
     (["history", "nope"], "There is no case 'nope': use an id such as cnn/graph/float32/cpu/b64"),
     (["history", "cpu"], "'cpu' names 2 cases: use an id such as cnn/graph/float32/cpu/b64, cnn/xla/"),
     (["history", "--results", "empty"], "There is no run in empty to be read: make one with 'stepbench run'"),

@@ -28,6 +28,10 @@ def test_convergence(verified_step):
     raise AssertionError("the body was run")
 
 
+def test_both(measured_step, verified_step):
+    raise AssertionError("the body was run")
+
+
 def test_something_else():
     pass
 """
@@ -94,11 +98,15 @@ def test_each_verdict_is_a_tests_outcome_and_the_xml_has_the_gates_words(reposit
         *("--stepbench-gate=HEAD", "--stepbench-threshold=3%", "--stepbench-budget=5m", "--junitxml=gate.xml"),
     )
     assert finished.returncode == 1, finished.stdout
-    assert "2 failed, 2 passed, 1 skipped, 4 deselected" in finished.stdout
+    assert "4 failed, 3 passed, 2 skipped, 4 deselected" in finished.stdout
     cases = {case.get("name", ""): case for case in ET.parse(repository / "gate.xml").iter("testcase")}  # noqa: S314
     assert set(cases) == {
         "test_something_else",
-        *(f"test_training_step[{case_id(execution)}]" for execution in ("eager", "graph", "xla", "keras")),
+        *(
+            f"test_{test}[{case_id(execution)}]"
+            for test in ("training_step", "both")
+            for execution in ("eager", "graph", "xla", "keras")
+        ),
     }
     outcomes = {}
     for execution in ("eager", "graph", "xla", "keras"):
@@ -141,7 +149,7 @@ def test_all_cases_of_a_marker_are_one_gate_of_the_working_tree_whose_table_is_s
         "keras": "broken",
     }.items():
         assert any(line.split()[:2] == [case_id(execution), verdict] for line in summary.splitlines())
-    assert "The gate is in elsewhere/20260102-030405-abcd." in summary
+    assert "The gate is in elsewhere/20260102-030405-abcd" in summary
 
 
 def test_only_what_is_selected_is_gated(repository: Path) -> None:
@@ -177,7 +185,7 @@ def test_a_gate_that_cannot_be_fails_its_tests_in_one_sentence_and_is_not_tried_
 ) -> None:
     finished = planted(repository, monkeypatch, "StepbenchError")
     assert finished.returncode == 1
-    assert "4 failed, 1 passed" in finished.stdout
+    assert "8 failed, 1 passed" in finished.stdout
     assert finished.stdout.count("stepbench: It was planted.") >= 4
     assert "Traceback" not in finished.stdout
     assert len(asked(repository)) == 1

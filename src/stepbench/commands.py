@@ -156,7 +156,8 @@ def measure_run(
             if run.plan.replicates:
                 timed = store.read(run.run_id)
                 attainable = assess(timed.plan, timed.measurements, timed.attainable, journal, folder, report)
-                store.write(msgspec.structs.replace(timed, attainable=attainable))
+                # The journal has the measurements.
+                store.write(msgspec.structs.replace(timed, attainable=attainable, measurements=()))
             if run.plan.tracing:
                 profile(run.plan, store.read(run.run_id).measurements, journal, folder, report)
             if run.plan.verification:

@@ -83,6 +83,7 @@ def run_gate(asked: GateRequest, store: Store, report: Callable[[Progress], None
         try:
             measure_pairs(sides, cases, gate.settings, logs, keeper.keep, report)
         except KeyboardInterrupt:
+            leave_page(lambda: draw_page(keeper.gate, store), store.folder(gate.gate_id) / REPORT_FILE)
             raise InterruptedRunError(f"Interrupted; the pairs so far are in {store.folder(gate.gate_id)}.") from None
         _trace_slower(keeper, sides, store.folder(gate.gate_id), report)
     leave_page(lambda: draw_page(keeper.gate, store), store.folder(gate.gate_id) / REPORT_FILE)
@@ -143,7 +144,6 @@ def _show_step_times(gate: Gate, folder: Path) -> None:
 
 def notes(gate: Gate, store: Store) -> tuple[str, ...]:
     """What there is to say of a gate beside its verdict: where its traces are, and how often gates are right here."""
-    from stepbench.analysis.calibration import rates
     from stepbench.reporting.calibration import quote
 
     known = store.newest_calibration(gate.environment.fingerprint)
@@ -151,7 +151,7 @@ def notes(gate: Gate, store: Store) -> tuple[str, ...]:
     traced = any(found.traces for found in gate.cases)
     return (
         *([f"the traces of both sides: tensorboard --logdir {logdir}"] if traced else []),
-        quote(rates(known.gates, known.settings) if known else ()),
+        quote(known),
     )
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from stepbench import cli
 from stepbench.measuring.pool import Worker
+from stepbench.reporting.html.files import REPORT_FILE
 from stepbench.store import LOGS_FOLDER, RUN_FILE, TENSORBOARD_FOLDER, Run, Store, session_of
 
 pytestmark = pytest.mark.tensorflow
@@ -104,7 +105,8 @@ def test_a_cases_trace_is_the_session_that_is_named_after_it(profiled: Profiled,
 
 
 def test_nothing_is_left_but_the_run_its_logs_and_what_tensorboard_shows(profiled: Profiled) -> None:
-    assert {path.name for path in profiled.folder.iterdir()} == {RUN_FILE, LOGS_FOLDER, TENSORBOARD_FOLDER}
+    kept = {RUN_FILE, LOGS_FOLDER, TENSORBOARD_FOLDER, REPORT_FILE}
+    assert {path.name for path in profiled.folder.iterdir()} == kept
     sessions = {path.name for path in (profiled.folder / TENSORBOARD_FOLDER / "plugins" / "profile").iterdir()}
     assert sessions == {Path(session_of(case_id(execution))).name for execution in EXECUTIONS}
 

@@ -20,7 +20,6 @@ from paired import (
 )
 from rich.console import Console
 
-from stepbench.analysis.calibration import rates
 from stepbench.analysis.regression import GateJudgement, judge_gate
 from stepbench.pairs import CalibrationGate, Disturbance, Gate, Pair, Quad, Revision, SideName
 from stepbench.reporting import calibration as calibrations
@@ -226,9 +225,10 @@ def test_a_calibration_without_gates_is_a_table_without_rows() -> None:
 def test_a_gate_says_how_often_gates_are_right_here() -> None:
     gates = (CalibrationGate(0.0, SAME), CalibrationGate(0.0, SLOWER), CalibrationGate(0.05, SLOWER))
     calibration = make_calibration(gates)
-    quote = calibrations.quote(rates(calibration.gates, calibration.settings))
+    quote = calibrations.quote(calibration)
     assert quote == (
-        "on this machine, gates have called a regression: 1 of 2 of identical code, 1 of 1 with +5.0% planted"
+        f"on this machine, gates of {make_case().id} with a threshold of 2.0% have called a regression: "
+        "1 of 2 of identical code, 1 of 1 with +5.0% planted"
     )
     gate = make_gate(SAME)
     assert markdown(gate, judge_gate(gate), notes=(quote,)).endswith(f"- {quote}\n")
@@ -238,5 +238,5 @@ def test_a_gate_on_a_machine_that_was_never_calibrated_says_so() -> None:
     gate = make_gate(SAME)
     file = io.StringIO()
     console = Console(file=file, width=160, highlight=False)
-    print_gate(gate, judge_gate(gate), console, notes=(calibrations.quote(()),))
+    print_gate(gate, judge_gate(gate), console, notes=(calibrations.quote(None),))
     assert "is not known: 'stepbench calibrate' measures it" in file.getvalue()

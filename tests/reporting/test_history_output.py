@@ -94,7 +94,7 @@ def test_a_failed_run_has_a_row_and_no_number(tmp_path: Path) -> None:
 
 def test_runs_without_the_case_are_left_out_and_unfinished_ones_named(tmp_path: Path) -> None:
     other = run_at(0, 10, case=make_case("xla"))
-    unfinished = run_at(1, 10, finished=None, measurements=())
+    unfinished = run_at(1, 10, finished=None)
     verified = run_at(2, 10, measurements=(make_measurement(CASE),))
     history = followed(tmp_path, other, unfinished, verified, run_at(3, 10))
     assert [point.run for point in history.points] == ["run-03"]

@@ -51,11 +51,12 @@ def power_curve(gates: Sequence[CalibrationGate], settings: GateSettings) -> tup
     if not deviations:
         return ()
     chance = random.Random(0)  # noqa: S311 - it resamples.
+    pairs = _affordable(gates, settings)
     return tuple(
         Power(
             slowdown=slowdown,
             found=statistics.fmean(
-                _resampled(math.log1p(slowdown), deviations, settings, chance) is GateVerdict.REGRESSION
+                _resampled(math.log1p(slowdown), pairs, deviations, settings, chance) is GateVerdict.REGRESSION
                 for _ in range(RESAMPLED)
             ),
         )
@@ -71,10 +72,18 @@ def _deviations(gate: CalibrationGate) -> list[float]:
     return [widened * (log - mean) for log in logs]
 
 
-def _resampled(log: float, deviations: Sequence[float], settings: GateSettings, chance: random.Random) -> GateVerdict:
+def _affordable(gates: Sequence[CalibrationGate], settings: GateSettings) -> int:
+    """How many pairs a gate has time for."""
+    seconds = statistics.fmean(pair.seconds for gate in gates for pair in gate.found.pairs)
+    return max(LOOKS[0], min(settings.pairs, int(settings.budget_s / seconds)))
+
+
+def _resampled(
+    log: float, pairs: int, deviations: Sequence[float], settings: GateSettings, chance: random.Random
+) -> GateVerdict:
     logs: list[float] = []
     verdict = GateVerdict.INCONCLUSIVE
-    while len(logs) < settings.pairs:
+    while len(logs) < pairs:
         logs.append(log + chance.choice(deviations))
         if len(logs) >= LOOKS[0]:
             verdict, _ = judge_steps(logs, settings)

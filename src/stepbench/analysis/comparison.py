@@ -99,13 +99,13 @@ def _judge(old: Sequence[float], new: Sequence[float], threshold: float, alpha: 
     return ComparisonVerdict.PASS if difference + reach < threshold else ComparisonVerdict.INCONCLUSIVE
 
 
-def ratio_between(old: Sequence[float], new: Sequence[float]) -> Estimate:
+def ratio_between(old: Sequence[float], new: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
     """How many times as long the new takes, from independent logarithms of both, with Welch's interval."""
     difference = statistics.fmean(new) - statistics.fmean(old)
     if min(len(old), len(new)) < 2:  # noqa: PLR2004 - a spread takes two.
-        return Estimate(math.exp(difference), None, None)
-    reach = _reach(old, new, (1 + CONFIDENCE) / 2)
-    return Estimate(math.exp(difference), math.exp(difference - reach), math.exp(difference + reach))
+        return Estimate(math.exp(difference), None, None, confidence)
+    reach = _reach(old, new, (1 + confidence) / 2)
+    return Estimate(math.exp(difference), math.exp(difference - reach), math.exp(difference + reach), confidence)
 
 
 def _reach(old: Sequence[float], new: Sequence[float], probability: float) -> float:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from stepbench.analysis.comparison import ratio_between
 from stepbench.analysis.equivalence import Equivalence, Verdict
 from stepbench.analysis.statistics import CONFIDENCE, Estimate, replicate_logs, speedup, step_time
 from stepbench.measurement import Measurement
@@ -67,11 +68,15 @@ def choose(measurements: Sequence[Measurement], verdicts: Mapping[Case, Equivale
 
 
 def _compare(best: Measurement, timed: Sequence[Measurement]) -> list[Compared]:
-    """``best`` with each of the others that share rounds with it."""
+    """``best`` with each of the others: by rounds where they ran interleaved, else as independent replicates."""
     others = [found for found in timed if found.case != best.case]
     confidence = 1 - (1 - CONFIDENCE) / max(1, len(others))
-    ratios = ((found.case, speedup(best, found, confidence)) for found in others)
-    return [Compared(case, ratio) for case, ratio in ratios if ratio]
+    return [Compared(found.case, _times_as_fast(best, found, confidence)) for found in others]
+
+
+def _times_as_fast(best: Measurement, other: Measurement, confidence: float) -> Estimate:
+    paired = speedup(best, other, confidence)
+    return paired or ratio_between(replicate_logs(best), replicate_logs(other), confidence)
 
 
 def _is_timed(measurement: Measurement) -> bool:

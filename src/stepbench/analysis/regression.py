@@ -119,20 +119,18 @@ def is_slower(case: GateCase, settings: GateSettings, cases: int) -> bool:
 
 def side_step_time(case: GateCase, side: SideName) -> Estimate | None:
     """Seconds a step on one side: the mean over quads, then over pairs, of logarithms, with a Student interval."""
-    return from_logs(
-        [
-            winsorized_mean([statistics.fmean(map(math.log, getattr(quad, side))) for quad in pair.quads], WINSORIZED)
-            for pair in case.pairs
-        ]
-    )
+    return from_logs([winsorized_mean(side_logs(pair, side), WINSORIZED) for pair in case.pairs])
+
+
+def side_logs(pair: Pair, side: SideName) -> list[float]:
+    """The logarithm of the seconds a step on one side of each quad of a pair."""
+    return [statistics.fmean(map(math.log, getattr(quad, side))) for quad in pair.quads]
 
 
 def log_ratio(pair: Pair) -> float:
     """The logarithm of head's step time over base's in one pair of processes."""
-    logs = [
-        statistics.fmean(map(math.log, quad.head)) - statistics.fmean(map(math.log, quad.base)) for quad in pair.quads
-    ]
-    return winsorized_mean(logs, WINSORIZED)
+    base, head = (side_logs(pair, side) for side in SideName)
+    return winsorized_mean([mine - theirs for mine, theirs in zip(head, base, strict=True)], WINSORIZED)
 
 
 def _judge(

@@ -12,8 +12,8 @@ from stepbench.errors import StepbenchError
 
 def doctor(results: ResultsOption = Path("results"), output: FormatOption = Format.TEXT) -> None:
     """Say what on this machine helps or spoils measurements, and how to mend it."""
-    if output is Format.CSV:
-        raise StepbenchError("A diagnosis is no table of cases: use --format text, json or markdown.")
+    if output in (Format.CSV, Format.HTML):
+        raise StepbenchError("A diagnosis is no table of cases and no page: use --format text, json or markdown.")
     from stepbench.analysis.diagnosis import DiagnosisVerdict, diagnose
     from stepbench.measuring.examine import examine
     from stepbench.reporting import doctor as reporting

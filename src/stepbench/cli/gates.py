@@ -126,7 +126,7 @@ def calibrate(
     threshold: Annotated[str, typer.Option(help="The gates' own.")] = f"{GateSettings().threshold:.0%}",
     gate_budget: Annotated[str, typer.Option(help="About how long one gate may take.")] = "3m",
     budget: Annotated[str, typer.Option(help="About how long all may take.")] = "1h",
-    resume: Annotated[str | None, typer.Option(help="Go on with this calibration.")] = None,
+    resume: Annotated[str | None, typer.Option(help="Go on with this one, as it began but for --slowdowns.")] = None,
     timeout: TimeoutOption = "120s",
     results: ResultsOption = Path("results"),
     output: FormatOption = Format.TEXT,

@@ -42,6 +42,7 @@ def history(
     """Follow a case over the stored runs, with the points where its step time changed for good."""
     from stepbench.store import read_briefs
 
+    _refuse_page(output)
     if last is not None:
         options.at_least_one("--last", last)
     if plot and plot.suffix not in PLOT_SUFFIXES:
@@ -99,6 +100,7 @@ def list_baselines(results: ResultsOption = Path("results"), output: FormatOptio
     from stepbench.reporting.run_list import baselines_grid
     from stepbench.store import Store, baselines_of
 
+    _refuse_page(output)
     listed = _listed(_readable(baselines_of(Store(results))))
     _print_list(listed, baselines_grid(listed), output)
 
@@ -115,6 +117,11 @@ def show(name: NameArgument, results: ResultsOption = Path("results"), output: F
     print_report(found, output, folder=store.locate(name))
     # What programs read stays alone on the output.
     typer.echo(whose_machine(name, found.environment, collect(Path.cwd())), err=output is not Format.TEXT)
+
+
+def _refuse_page(output: Format) -> None:
+    if output is Format.HTML:
+        raise StepbenchError("This is no page: use --format text, json, markdown or csv.")
 
 
 def _readable(briefs: Briefs) -> tuple[Brief, ...]:

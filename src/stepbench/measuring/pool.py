@@ -98,7 +98,11 @@ class Worker:
             WorkerError: as :meth:`ask`.
         """
         line = self._read_line(time.monotonic() + timeout_s, timeout_s)
-        reply: Reply = msgspec.json.decode(line, type=Reply)
+        try:
+            reply: Reply = msgspec.json.decode(line, type=Reply)
+        except msgspec.DecodeError as error:  # As of another stepbench, which base may be where it gates itself.
+            message = f"Its answer is not understood ({error})."
+            raise WorkerError(Failure(FailureKind.ERROR, message)) from error
         if isinstance(reply, Failed):
             raise WorkerError(reply.failure)
         return reply

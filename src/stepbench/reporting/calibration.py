@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 from rich.console import Console
 from rich.table import Table
@@ -66,12 +64,14 @@ def _curve(found: Calibrated) -> str:
     return f"By resampling these pairs, gates would call a regression of {points}." if points else ""
 
 
-def quote(measured: Sequence[Rate]) -> str:
+def quote(known: Calibration | None) -> str:
     """One sentence on how often gates are right on this machine, for the report of a gate."""
-    if not measured:
+    measured = rates(known.gates, known.settings) if known else ()
+    if known is None or not measured:
         return "how often gates are right on this machine is not known: 'stepbench calibrate' measures it"
     found = [f"{rate.verdicts.get(GateVerdict.REGRESSION, 0)} of {rate.gates} {_planted(rate)}" for rate in measured]
-    return f"on this machine, gates have called a regression: {', '.join(found)}"
+    about = f"gates of {known.plan.cases[0].id} with a threshold of {known.settings.threshold:.1%}"
+    return f"on this machine, {about} have called a regression: {', '.join(found)}"
 
 
 def _planted(rate: Rate) -> str:

@@ -28,21 +28,18 @@ class Column:
 
 
 def _break_even_text(case: CaseSummary) -> str:
-    if case.speedup is None or _is_reference(case):
+    if case.speedup is None or is_reference(case):
         return formats.ABSENT
     if case.break_even_steps is None:
         return "never"
-    steps = round(case.break_even_steps)
-    return "at once" if steps == 0 else f"{steps:,} step{'s' * (steps > 1)}".replace(",", " ")
+    return "at once" if not case.break_even_steps else formats.steps(case.break_even_steps)
 
 
 def _break_even_epochs(case: CaseSummary) -> str:
     found = case.break_even_epochs
     if found is None:
         return _break_even_text(case) if case.break_even_steps is None and case.epoch_s else formats.ABSENT
-    if found.low is not None and found.high is None:
-        return f"{formats.number(found.value)} [{formats.number(found.low)}, never]"
-    return formats.estimate(found)
+    return formats.open_estimate(found)
 
 
 def _achieved(case: CaseSummary) -> str:
@@ -55,7 +52,8 @@ def _memory(phase: str) -> Column:
     return Column(f"memory: {phase}", lambda case: formats.size(case.memory_by_phase.get(phase)))
 
 
-def _is_reference(case: CaseSummary) -> bool:
+def is_reference(case: CaseSummary) -> bool:
+    """Whether others are compared with it."""
     return (case.execution, case.precision) == (EAGER, Precision.FLOAT32)
 
 

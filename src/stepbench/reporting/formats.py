@@ -108,3 +108,10 @@ def rate(value: float, unit: str) -> str:
 def share(value: float | None) -> str:
     """``12 %``."""
     return ABSENT if value is None else f"{value:.0%}".replace("%", " %")
+
+
+def open_estimate(found: Estimate | None) -> str:
+    """As an estimate, where what lacks an upper bound alone may never come: ``120 [80, never]``."""
+    if found is None or found.low is None or found.high is not None:
+        return estimate(found)
+    return f"{number(found.value)} [{number(found.low)}, never]"

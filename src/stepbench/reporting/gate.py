@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -128,21 +128,27 @@ def _cells(case: CaseJudgement) -> tuple[str, ...]:
 def _notes(gate: Gate, judgement: GateJudgement) -> list[str]:
     notes = [f"{case.id}: {why}" for case in judgement.cases for why in case.why]
     shown = {case.id for case in judgement.cases}
-    notes += [
-        f"{found.case.id}: it is not explained, as {found.untraced}"
-        for found in gate.cases
-        if found.untraced and found.case.id in shown
-    ]
+    notes += unexplained(gate, shown)
     if judgement.verdict in FINDINGS:
         notes += [f"between them: {commit}" for commit in gate.commits]
-    return [*notes, *_busy(gate)]
+    return [*notes, *busy(gate)]
 
 
-def _busy(gate: Gate) -> Iterator[str]:
+def unexplained(gate: Gate, case_ids: Container[str]) -> list[str]:
+    """Why those of the cases that are slower without an explanation lack it."""
+    return [
+        f"{found.case.id}: it is not explained, as {found.untraced}"
+        for found in gate.cases
+        if found.untraced and found.case.id in case_ids
+    ]
+
+
+def busy(gate: Gate) -> Iterator[str]:
     """Sentences on what else used the processors."""
-    loads = {pair.number: pair.load for case in gate.cases for pair in case.pairs if pair.load}
+    # Cases that were measured together share what is known of their pair.
+    loads = [load for _, load in {(pair.number, pair.load) for case in gate.cases for pair in case.pairs if pair.load}]
     for name, what in (("others", "other processes used"), ("stolen", "the hypervisor took")):
-        cores = [getattr(load, name) for load in loads.values() if getattr(load, name) > BUSY_CORES]
+        cores = [getattr(load, name) for load in loads if getattr(load, name) > BUSY_CORES]
         if cores:
             count = f"{len(cores)} of {len(loads)} pairs"
             yield f"the machine was busy: {what} {statistics.fmean(cores):.1f} cores while {count} were measured"

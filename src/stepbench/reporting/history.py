@@ -17,6 +17,7 @@ from stepbench.measurement import Failure
 from stepbench.reporting import formats
 from stepbench.reporting.columns import machine
 from stepbench.reporting.grid import Grid, comma_separated_rows
+from stepbench.reporting.table import bounds
 from stepbench.spec import Case
 from stepbench.store import Brief
 
@@ -93,7 +94,7 @@ class _Found:
 
 def _found(run: Brief, case: Case) -> _Found | None:
     measured = next((one for one in run.measurements if one.case == case), None)
-    if measured is None:
+    if measured is None or not run.finished:
         return None
     seconds = ([block.seconds / block.steps for block in replicate.blocks] for replicate in measured.replicates)
     logs = () if measured.failure else tuple(mean_log(blocks) for blocks in seconds if blocks)
@@ -212,12 +213,8 @@ def history_csv(history: History) -> str:
         [
             *(history.case, point.run, point.started.isoformat(), point.commit, point.dirty),
             *(point.machine, point.machine_changed, point.failure.kind.value if point.failure else ""),
-            *(bound for found in (point.step_time_s, point.ratio, changes.get(point.run)) for bound in _bounds(found)),
+            *(bound for found in (point.step_time_s, point.ratio, changes.get(point.run)) for bound in bounds(found)),
         ]
         for point in history.points
     ]
     return comma_separated_rows(heads, rows)
-
-
-def _bounds(estimate: Estimate | None) -> tuple[float | None, float | None, float | None]:
-    return (estimate.value, estimate.low, estimate.high) if estimate else (None, None, None)

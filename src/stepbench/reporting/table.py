@@ -29,11 +29,11 @@ def comma_separated(summary: Summary) -> str:
 
 
 def _row(case: CaseSummary) -> list[object]:
-    bounds = [bound for name in _ESTIMATES for bound in _bounds(getattr(case, name))]
+    estimates = [bound for name in _ESTIMATES for bound in bounds(getattr(case, name))]
     failure = (case.failure.kind.value, case.failure.message) if case.failure else ("", "")
     return [
         *(safe(getattr(case, name)) for name in _PLAIN),
-        *bounds,
+        *estimates,
         *(getattr(case, name) for name in _NUMBERS),
         case.equivalence.verdict.value,
         failure[0],
@@ -42,7 +42,8 @@ def _row(case: CaseSummary) -> list[object]:
     ]
 
 
-def _bounds(estimate: Estimate | None) -> tuple[float | None, float | None, float | None]:
+def bounds(estimate: Estimate | None) -> tuple[float | None, float | None, float | None]:
+    """What three columns hold: the value and its interval."""
     return (estimate.value, estimate.low, estimate.high) if estimate else (None, None, None)
 
 

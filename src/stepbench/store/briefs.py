@@ -65,7 +65,7 @@ class Brief(msgspec.Struct, frozen=True, kw_only=True):
     environment: Environment
     plan: BriefPlan
     measurements: tuple[BriefCase, ...] = ()
-    """None while the run is unfinished."""
+    """Nothing while the run is unfinished."""
     name: str = ""
     """Of its folder, which finds it."""
 

@@ -48,8 +48,20 @@ EFFICIENCY: tuple[tuple[Column, Read], ...] = (
         lambda case: _value(case.epoch_s),
     ),
     (
-        Column("first call paid back after, steps", lambda case: _open_estimate(case.break_even)),
+        Column("compilation, s", lambda case: _number(case.compile_s)),
+        lambda case: case.compile_s,
+    ),
+    (
+        Column("first call paid back after, steps", lambda case: _pays_back(case, case.break_even)),
         lambda case: _value(case.break_even),
+    ),
+    (
+        Column("… epochs", lambda case: _pays_back(case, case.break_even_epochs)),
+        lambda case: _value(case.break_even_epochs),
+    ),
+    (
+        Column("… s", lambda case: _pays_back(case, case.break_even_s)),
+        lambda case: _value(case.break_even_s),
     ),
     (
         Column("J per 1000 examples", lambda case: formats.estimate(case.energy_per_1000_examples_j)),
@@ -63,11 +75,14 @@ def _giga(value: float | None) -> str:
     return formats.ABSENT if value is None else formats.number(value / 1e9)
 
 
-def _open_estimate(estimate: Estimate | None) -> str:
-    """An interval without an upper bound, where the case may never pay back, is written as one."""
-    if estimate is None or estimate.low is None or estimate.high is not None:
-        return formats.estimate(estimate)
-    return f"{formats.number(estimate.value)} [{formats.number(estimate.low)}, never]"
+def _number(value: float | None) -> str:
+    return formats.number(value) if value else formats.ABSENT
+
+
+def _pays_back(case: CaseSummary, found: Estimate | None) -> str:
+    if found is None and case.speedup and case.break_even_steps is None and not columns.is_reference(case):
+        return "never"
+    return formats.open_estimate(found)
 
 
 def cases_table(cases: Sequence[CaseSummary]) -> Table:

@@ -12,13 +12,14 @@ from stepbench.analysis.regression import (
     GateJudgement,
     GateVerdict,
     log_ratio,
+    side_logs,
     side_step_time,
 )
 from stepbench.analysis.statistics import winsorized_mean
 from stepbench.pairs import Gate, GateCase, Pair, SideName
 from stepbench.reporting import formats
 from stepbench.reporting.explanation import Explained
-from stepbench.reporting.gate import headline
+from stepbench.reporting.gate import busy, headline, unexplained
 from stepbench.reporting.html.explanations import explanation_blocks
 from stepbench.reporting.html.facts import environment_facts, gate_reproduction, moment
 from stepbench.reporting.html.figures import step_times
@@ -62,13 +63,14 @@ def gate_page(
         explanations: why head takes longer, by the case's id, where both sides have traces.
     """
     names = short_names(found.case for found in gate.cases)
-    said = [note for note in notes if note]
+    case_ids = {found.case.id for found in gate.cases}
+    said = [*unexplained(gate, case_ids), *filter(None, notes)]
     return render(
         Page(
             title=f"stepbench gate {gate.gate_id}",
             meta=[("gate", gate.gate_id), ("measured", moment(gate.started)), ("data", gate.data)],
             verdicts=[_verdict(gate, judgement, names)],
-            alerts=[],
+            alerts=[f"{note[0].upper()}{note[1:]}." for note in busy(gate)],
             sections=[
                 *section("cases", "All cases", [Part("", [_table(gate, judgement, names)])]),
                 *_measured(gate, judgement, names),
@@ -141,11 +143,6 @@ def _both(pairs: Sequence[Pair], what: str, write: Callable[[float], str]) -> st
     return " → ".join(map(write, medians))
 
 
-def _process_logs(pair: Pair, side: SideName) -> list[float]:
-    """Logarithms of seconds a step, one a quad."""
-    return [statistics.fmean(map(math.log, getattr(quad, side))) for quad in pair.quads]
-
-
 def _measured(gate: Gate, judgement: GateJudgement, names: Mapping[str, str]) -> list[Section]:
     judged = [
         Row(names[case.id], case.verdict, case.ratio, [math.exp(log_ratio(pair)) for pair in found.pairs])
@@ -165,7 +162,7 @@ def _step_times(gate: Gate, names: Mapping[str, str]) -> list[Plot]:
         for side in SideName:
             time = side_step_time(case, side)
             if time:
-                logs = [_process_logs(pair, side) for pair in case.pairs]
+                logs = [side_logs(pair, side) for pair in case.pairs]
                 processes = [[1e3 * math.exp(log) for log in process] for process in logs]
                 means = [1e3 * math.exp(winsorized_mean(process, WINSORIZED)) for process in logs]
                 label = f"{names[case.case.id]}, {side}"

@@ -10,7 +10,7 @@ from stepbench.reporting.explanation import explained, traced
 from stepbench.reporting.html import cases as tables
 from stepbench.reporting.html.explanations import explanation_blocks
 from stepbench.reporting.html.facts import environment_facts, moment, reproduction
-from stepbench.reporting.html.figures.plot import Group, Plot, is_reference
+from stepbench.reporting.html.figures.plot import Group, Plot
 from stepbench.reporting.html.plots import MOST_GROUPS, Plots, groups, plots
 from stepbench.reporting.html.rendering import drawn, render
 from stepbench.reporting.html.svg import write_files
@@ -128,6 +128,7 @@ def _figure_sections(run: Run, summary: Summary, drawings: Sequence[Plots]) -> l
             "efficiency",
             "Efficiency",
             parts(
+                [_limits(summary, one) for one in drawings],
                 [drawn(one.efficiency) for one in drawings],
                 [_table(tables.efficiency_table, "efficiency", one.group) for one in drawings],
             ),
@@ -142,11 +143,16 @@ def _table(make: TableMaker, name: str, group: Group) -> list[Block]:
     return [table] if table else []
 
 
+def _limits(summary: Summary, drawing: Plots) -> list[Block]:
+    """What the devices attained, and what their makers say, above the figure."""
+    return [Text("", columns.limits(summary))] if drawing.efficiency else []
+
+
 def _explanation(run: Run, summary: Summary, group: Group) -> list[Block]:
     """Why the best case is faster than its reference, if both have traces."""
     best = best_of(summary, group.cases)
-    same_size = (case for case in group.cases if best and case.batch_size == best.batch_size and is_reference(case))
-    reference = next(same_size, None)
+    references = filter(columns.is_reference, group.cases)
+    reference = next((case for case in references if best and case.batch_size == best.batch_size), None)
     if best is None or reference is None or best is reference:
         return []
     one, other = group.measurements[best.id], group.measurements[reference.id]

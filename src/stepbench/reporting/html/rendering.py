@@ -59,13 +59,23 @@ def _template() -> Template:
         lstrip_blocks=True,
     )
     # What a block is decides how it is shown.
-    environment.filters |= {"kind": lambda block: type(block).__name__, "breakable": _breakable, "unbroken": _unbroken}
+    environment.filters |= {
+        "kind": lambda block: type(block).__name__,
+        "breakable": _breakable,
+        "unbroken": _unbroken,
+        "verbatim": _verbatim,
+    }
     return environment.get_template("page.html.j2")
 
 
 def _finalized(value: object) -> object:
     """Text from anywhere without the control characters that browsers obey, such as those that turn its direction."""
     return formats.plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _verbatim(line: str) -> Markup:
+    """A command as it was typed, blanks and all."""
+    return Markup.escape("".join(character if character.isprintable() else " " for character in line))
 
 
 def _breakable(name: str) -> Markup:

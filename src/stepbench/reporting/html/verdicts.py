@@ -59,6 +59,8 @@ def _no_recommendation(cases: Sequence[CaseSummary]) -> str:
         only = timed[0]
         time = formats.estimate(only.step_time_s, scale=1e3)
         return f"No recommendation: {columns.label(only, cases)} alone was timed, {time} ms a step"
+    if len({case.batch_size for case in timed}) == len(timed) > 1:
+        return "No recommendation: one case of each batch size was timed, which leaves no choice"
     if timed:
         return "Some cases of the run: its whole report says what to use"
     judged = [case for case in cases if case.equivalence.verdict is not Convergence.NOT_CHECKED]

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from stepbench.measurement import Measurement
 from stepbench.reporting import columns
 from stepbench.reporting.summary import CaseSummary
-from stepbench.spec import EAGER, Precision
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,15 +54,10 @@ class Group:
         """The first of ``cases``, and the references among them."""
         wanted = list(cases)
         first = wanted[:MOST_ROWS]
-        return [*first, *(case for case in wanted[MOST_ROWS:] if is_reference(case))][: 2 * MOST_ROWS]
+        return [*first, *(case for case in wanted[MOST_ROWS:] if columns.is_reference(case))][: 2 * MOST_ROWS]
 
     def left_out(self, cases: Iterable[CaseSummary]) -> str:
         """A sentence on those of ``cases`` that :meth:`shown` leaves out, if any."""
         wanted = list(cases)
         shown = len(self.shown(wanted))
         return f" The fastest {shown} of {len(wanted)} are shown." if shown < len(wanted) else ""
-
-
-def is_reference(case: CaseSummary) -> bool:
-    """Whether others are compared with it."""
-    return (case.execution, case.precision) == (EAGER, Precision.FLOAT32)

@@ -11,7 +11,7 @@ from stepbench.analysis.statistics import Estimate
 from stepbench.reporting import columns, formats
 from stepbench.reporting.html.figures.canvas import INK, SURFACE, log_axis, row_chart
 from stepbench.reporting.html.figures.marks import KEY, Mark, marks
-from stepbench.reporting.html.figures.plot import Group, Plot, is_reference
+from stepbench.reporting.html.figures.plot import Group, Plot
 from stepbench.reporting.summary import CaseSummary
 
 BAR = 18.0
@@ -37,7 +37,7 @@ def speedups(group: Group) -> Plot | None:
 
 
 def _text(case: CaseSummary) -> str:
-    return "the reference" if is_reference(case) else formats.estimate(case.speedup, unit="×")
+    return "the reference" if columns.is_reference(case) else formats.estimate(case.speedup, unit="×")
 
 
 def _row(group: Group, case: CaseSummary) -> tuple[str, ...]:
