@@ -168,7 +168,9 @@ def test_tensorflow_is_loaded_in_the_worker_alone(innocent: Outcome) -> None:
     assert not imported & {"tensorflow", "keras", "tensorboard", "xprof"}
 
 
-def test_a_format_that_does_not_fit_is_refused_at_once() -> None:
-    refused = run_doctor("--format", "csv")
+@pytest.mark.parametrize("output", ["csv", "html"])
+def test_a_format_that_does_not_fit_is_refused_at_once(output: str) -> None:
+    refused = run_doctor("--format", output)
     assert (refused.exit_code, refused.printed) == (2, "")
-    assert refused.errors == "stepbench: A diagnosis is no table of cases: use --format text, json or markdown.\n"
+    words = "A diagnosis is no table of cases and no page: use --format text, json or markdown."
+    assert refused.errors == f"stepbench: {words}\n"

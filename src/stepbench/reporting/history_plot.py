@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,13 +30,10 @@ def write_plot(history: History, path: Path) -> None:
     Raises:
         OSError: when the file cannot be written.
     """
-    import matplotlib as mpl
+    from stepbench.reporting.html.svg import drawing
 
     content = io.BytesIO()
-    # Names are text and never formulas, and stay text in the file.
-    settings = mpl.rc_context({"text.parse_math": False, "svg.fonttype": "none"})
-    with settings, warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # Names may hold letters that the font lacks.
+    with drawing():
         draw(history).savefig(content, format=path.suffix.removeprefix("."), dpi=150)
     path.write_bytes(content.getvalue())
 

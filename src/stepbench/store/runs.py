@@ -1,7 +1,8 @@
 """Runs on disk: ``results/<run-id>/`` with ``run.json``, and a journal while a run is unfinished.
 
 ``run.json`` is written whole at the start, once the devices are measured, and at the end, each time through a rename.
-In between, events go to ``journal.jsonl``, so that an interrupted run loses nothing that was measured. Reading folds the journal in.
+In between, events go to ``journal.jsonl``, so that an interrupted run loses nothing that was measured. Reading folds
+the journal in.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from stepbench.reporting.html.plots import MOST_GROUPS, Plots, groups, plots
 from stepbench.reporting.html.rendering import drawn, render
 from stepbench.reporting.html.svg import write_files
 from stepbench.reporting.html.verdicts import best_of, findings, verdicts
-from stepbench.reporting.html.view import Block, Page, Part, Section, Table, section
+from stepbench.reporting.html.view import Block, Page, Part, Section, Table, Text, section
 from stepbench.reporting.summary import CaseSummary, Summary
 from stepbench.store import Run
 

@@ -59,7 +59,7 @@ def inline(plot: Plot, width: float, name: str) -> Markup:
         width: in pixels.
         name: distinct within the page.
     """
-    with _drawing():
+    with drawing():
         text = io.StringIO()
         plot.draw(width).savefig(text, format="svg", transparent=True, metadata={"Date": None})
     root = ET.fromstring(text.getvalue())  # noqa: S314 - matplotlib has just written it.
@@ -74,7 +74,7 @@ def write_files(plot: Plot, folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _drawing():
+        with drawing():
             figure = plot.draw(canvas.WIDE)
             figure.set_facecolor(canvas.SURFACE)
             for ending, metadata in (("svg", {"Date": None, "Title": plot.title}), ("png", {"Title": plot.title})):
@@ -84,7 +84,7 @@ def write_files(plot: Plot, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _drawing() -> Iterator[None]:
+def drawing() -> Iterator[None]:
     """Draw as set here, whatever the user's own settings of matplotlib are, and silently."""
     with mpl.rc_context(), warnings.catch_warnings():
         mpl.rcdefaults()
