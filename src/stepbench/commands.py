@@ -156,8 +156,7 @@ def measure_run(
             if run.plan.replicates:
                 timed = store.read(run.run_id)
                 attainable = assess(timed.plan, timed.measurements, timed.attainable, journal, folder, report)
-                # The journal has the measurements.
-                store.write(msgspec.structs.replace(timed, attainable=attainable, measurements=()))
+                store.write(msgspec.structs.replace(timed, attainable=attainable))
             if run.plan.tracing:
                 profile(run.plan, store.read(run.run_id).measurements, journal, folder, report)
             if run.plan.verification:

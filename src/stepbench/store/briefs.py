@@ -65,7 +65,7 @@ class Brief(msgspec.Struct, frozen=True, kw_only=True):
     environment: Environment
     plan: BriefPlan
     measurements: tuple[BriefCase, ...] = ()
-    """Nothing while the run is unfinished."""
+    """While the run is unfinished, those of when its file was last written."""
     name: str = ""
     """Of its folder, which finds it."""
 

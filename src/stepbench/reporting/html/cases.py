@@ -80,7 +80,8 @@ def _number(value: float | None) -> str:
 
 
 def _pays_back(case: CaseSummary, found: Estimate | None) -> str:
-    if found is None and case.speedup and case.break_even_steps is None and not columns.is_reference(case):
+    slower = case.epoch_s and case.speedup and case.break_even_steps is None
+    if found is None and slower and not columns.is_reference(case):
         return "never"
     return formats.open_estimate(found)
 
@@ -167,6 +168,8 @@ def _plain_cell(text: str) -> Cell:
 
 def efficiency_table(name: str, title: str, cases: Sequence[CaseSummary]) -> Table | None:
     """What was attained, if it is known of any case."""
+    if not any(case.flops_per_step or case.energy_per_1000_examples_j for case in cases):
+        return None
     known = [(column, read) for column, read in EFFICIENCY if any(read(case) is not None for case in cases)]
     if not known:
         return None
