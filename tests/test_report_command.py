@@ -22,10 +22,14 @@ from stepbench.reporting.html.files import REPORT_FILE, write_page
 from stepbench.spec import Device
 from stepbench.store import Run, Store
 
-RUN = make_run(
+MEASURED = (
     make_measurement(make_case("eager"), [0.2, 0.2, 0.2], [0.2, 0.2, 0.2]),
     make_measurement(make_case("graph"), [0.1, 0.1, 0.1], [0.1, 0.1, 0.1]),
+)
+RUN = make_run(
+    *(msgspec.structs.replace(found, work=Work(1e9, 1e6, 1000)) for found in MEASURED),
     run_id="one",
+    attainable=(Attainable(Device.CPU, {"float32": 1e11}, 1e10),),
 )
 GATE = make_gate(make_gate_case(*noisy_pairs(0.1)))
 
@@ -138,9 +142,6 @@ def test_a_gate_always_leaves_its_page(invoke: Invoke, results: Path, monkeypatc
 
 
 def test_a_run_that_is_continued_to_its_end_leaves_its_page_and_says_so_last(invoke: Invoke, results: Path) -> None:
-    assessed = [msgspec.structs.replace(found, work=Work(1e9, 1e6, 1000)) for found in RUN.measurements]
-    attainable = (Attainable(Device.CPU, {"float32": 1e11}, 1e10),)
-    Store(results).write(msgspec.structs.replace(RUN, measurements=tuple(assessed), attainable=attainable))
     measure_run(RUN, Store(results))
     code, out, err = invoke("run", "--resume", "one")
     assert (code, out.startswith("run one")) == (0, True)

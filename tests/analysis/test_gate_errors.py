@@ -16,7 +16,7 @@ from scipy import stats
 from stepbench.analysis.regression import LOOKS, GateVerdict, is_decided, judge_case
 from stepbench.pairs import GateCase, GateSettings, Pair, Quad
 
-GATES = 200
+GATES = 120
 QUADS = 8
 ANY_SLOWDOWN = GateSettings(threshold=1e-6)
 """With it, the estimate exceeds the threshold as often as not, so that the test alone keeps false alarms rare."""
