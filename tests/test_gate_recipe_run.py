@@ -53,7 +53,7 @@ from stepbench.analysis import regression
 from stepbench.measuring import gate
 
 for module, name, value in (
-    (regression, "LOOKS", (2, 4, 6)), (gate, "FEWEST_QUADS", 3), (gate, "QUADS_S", 0.0), (gate, "BLOCK_S", 0.01)
+    (regression, "LOOKS", (2, 4, 6)), (gate, "FEWEST_QUADS", 3), (gate, "QUADS_S", 0.5), (gate, "BLOCK_S", 0.01)
 ):
     assert hasattr(module, name)
     setattr(module, name, value)
