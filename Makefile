@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 NO_TESTS := 5
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench bench-quick verify profile tensorboard gate test test-pure report lint lock clean
+.PHONY: help setup bench bench-quick verify profile tensorboard gate test test-slow test-pure report lint lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -42,8 +42,11 @@ gate: $(READY) ## Judge whether the working tree is slower than BASE (default: o
 	$(BIN)/stepbench gate --base $(or $(BASE),origin/main) $(ARGS)
 
 test: $(READY) ## Run all tests, two files at a time
-	$(BIN)/python -m pytest -m "not alone" --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS) || [ $$? = $(NO_TESTS) ]
+	$(BIN)/python -m pytest -m "not alone and not slow" --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS) || [ $$? = $(NO_TESTS) ]
 	$(BIN)/python -m pytest -m alone $(ARGS) || [ $$? = $(NO_TESTS) ]
+
+test-slow: $(READY) ## Run the tests that take more than a minute
+	$(BIN)/python -m pytest -m slow $(ARGS)
 
 test-pure: $(READY) ## Run the tests that need no TensorFlow, in seconds
 	$(BIN)/python -m pytest -m "not tensorflow" $(ARGS)

@@ -13,6 +13,6 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     unwanted = {
         "not tensorflow": "pytest.mark.tensorflow" in text,
         "alone": "pytest.mark.alone" not in text,
-        "not alone": "pytest.mark.alone" in text,
+        "not alone and not slow": "pytest.mark.alone" in text or "pytest.mark.slow" in text,
     }
     return unwanted.get(config.option.markexpr) or None

@@ -12,7 +12,7 @@ from recipes import Job, make_job, write_program
 
 from stepbench.store import GATE_FILE
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
 TINY = Path(__file__).parent / "measuring" / "tiny.py"
 STEP = """
