@@ -45,13 +45,13 @@ def compare(precision: Precision) -> tuple[float, list[float]]:
     case = Case("cifar-cnn", Variant("graph", precision), Device.CPU, BATCH_SIZE)
     workload = load_workload("cifar-cnn")
     warm = WarmCase(case, workload, workload.data(resolve_source("synthetic", limit=1024)), seed=0)
-    steps = max(1, round(BLOCK_SECONDS / warm.call_s))
+    steps = warm.calls_in(BLOCK_SECONDS)
     ratios, bare = [], []
     for _ in range(ROUNDS):
         times = {}
         for name in random.sample(["engine", "bare"], 2):
             if name == "engine":
-                block = warm.time_block(0, BLOCK_SECONDS)
+                block = warm.time_block(0, steps)
                 times[name] = block.seconds / block.steps
             else:
                 warm.restore()

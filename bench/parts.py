@@ -73,7 +73,7 @@ def time_pieces(warm: WarmCase, cut: dict[str, Piece]) -> dict[str, list[float]]
     seconds: dict[str, list[float]] = {name: [] for name in cut}
     for piece in cut.values():
         piece(*warm.ring[0])  # Compile.
-    calls = max(1, round(BLOCK_SECONDS / warm.call_s))
+    calls = warm.calls_in(BLOCK_SECONDS)
     for _ in range(ROUNDS):
         for name in random.sample(list(cut), len(cut)):
             warm.restore()

@@ -12,8 +12,9 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stepbench.commands import make_plan, measure_run, start_run
+from stepbench.commands import measure_run, start_run
 from stepbench.options import measuring_request
+from stepbench.planning import make_plan
 from stepbench.spec import Verification
 from stepbench.store import Store
 

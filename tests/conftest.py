@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
+from invoking import Invoke
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -16,3 +18,25 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
         "not alone and not slow": "pytest.mark.alone" in text or "pytest.mark.slow" in text,
     }
     return unwanted.get(config.option.markexpr) or None
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Invoke:
+    """Call the command line in this process, which may start no worker."""
+    from stepbench import cli
+    from stepbench.measuring import pool
+
+    def start(*_: object) -> None:
+        pytest.fail("a worker was started for what could be decided without one")
+
+    monkeypatch.setattr(pool.Worker, "__init__", start)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["stepbench", *arguments])
+        with pytest.raises(SystemExit) as exited:
+            cli.main()
+        captured = capsys.readouterr()
+        assert isinstance(exited.value.code, int)
+        return exited.value.code, captured.out, captured.err
+
+    return call

@@ -6,15 +6,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
 from builders import make_case, make_failed, make_measurement, make_run
+from invoking import Invoke
 
-from stepbench import cli
-from stepbench.measuring import pool
 from stepbench.store import RUN_FILE, Store
 
 STEPBENCH = Path(sys.executable).with_name("stepbench")
@@ -24,8 +22,6 @@ RUN = make_run(
     make_measurement(make_case("graph"), [0.1, 0.1], [0.1, 0.1]),
     make_failed(make_case("xla"), message="XLA said no."),
 )
-
-Invoke = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -43,24 +39,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def invoke(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Invoke:
-    """Call the command line in this process, which may start no worker; gives exit code, output and error output."""
+def invoke(folder: Path, in_process: Invoke) -> Invoke:
+    """Call the command line where there are runs."""
     assert folder.is_dir()
-
-    def start(*_: object) -> None:
-        pytest.fail("a worker was started for what could be decided without one")
-
-    monkeypatch.setattr(pool.Worker, "__init__", start)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["stepbench", *arguments])
-        with pytest.raises(SystemExit) as exited:
-            cli.main()
-        captured = capsys.readouterr()
-        assert isinstance(exited.value.code, int)
-        return exited.value.code, captured.out, captured.err
-
-    return call
+    return in_process
 
 
 def execute(*arguments: str | bytes, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -135,7 +117,14 @@ WRONG_REPORTS = [
     (["--results", "empty"], "There is no run in empty: make one with 'stepbench run'"),
     (["--results", "file/results"], "There is no run in file/results: make one with 'stepbench run'"),
 ]
+OF_RUNS_ALONE = {"--replicates", "--rounds", "--budget", "--resume"}
 WRONG = [
+    *(
+        (command, arguments, words)
+        for command in ("verify", "profile")
+        for arguments, words in WRONG_RUNS
+        if arguments[0] not in OF_RUNS_ALONE
+    ),
     *(("run", arguments, words) for arguments, words in WRONG_RUNS),
     *(("train", arguments, words) for arguments, words in WRONG_TRAININGS),
     *(("report", arguments, words) for arguments, words in WRONG_REPORTS),

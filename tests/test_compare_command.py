@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from builders import ENVIRONMENT, make_case, make_failed, make_measurement, make_run
+from invoking import Invoke
 from paired import make_broken, make_calibration, make_gate, make_gate_case, noisy_pairs
 from repositories import commit, make_repository
 
-from stepbench import cli, gating, options
+from stepbench import gating, options
 from stepbench.analysis.regression import judge_gate
 from stepbench.errors import StepbenchError
 from stepbench.machine import Cpu
-from stepbench.measuring import pool
 from stepbench.measuring.environment import collect
 from stepbench.measuring.protocol import Described
 from stepbench.pairs import Calibration, CalibrationGate, Gate, GateSettings, Revision
 from stepbench.store import CALIBRATION_FILE, GATE_FILE, Run, Store
 
-Invoke = Callable[..., tuple[int, str, str]]
 TIMES = (0.1, 0.1002, 0.0998)
 
 
@@ -62,24 +59,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def invoke(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Invoke:
-    """Call the command line in this process, which may start no worker; gives exit code, output and error output."""
+def invoke(folder: Path, in_process: Invoke) -> Invoke:
+    """Call the command line where there are runs."""
     assert folder.is_dir()
-
-    def start(*_: object) -> None:
-        pytest.fail("a worker was started for what could be decided without one")
-
-    monkeypatch.setattr(pool.Worker, "__init__", start)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["stepbench", *arguments])
-        with pytest.raises(SystemExit) as exited:
-            cli.main()
-        captured = capsys.readouterr()
-        assert isinstance(exited.value.code, int)
-        return exited.value.code, captured.out, captured.err
-
-    return call
+    return in_process
 
 
 @pytest.mark.parametrize(
@@ -212,6 +195,15 @@ def test_a_gate_and_a_calibration_are_read_as_they_were_written(folder: Path) ->
     assert store.read_calibration(CALIBRATION.calibration_id) == CALIBRATION
 
 
+def test_a_calibration_is_found_by_its_own_id_alone_as_it_is_written_under_that(folder: Path) -> None:
+    store = Store(folder / "gates")
+    store.write_calibration(CALIBRATION)
+    store.folder(CALIBRATION.calibration_id).rename(store.root / "other")
+    for name in ("other", "../gates/other", str(store.root / "other")):
+        with pytest.raises(StepbenchError, match=f"is of calibration '{CALIBRATION.calibration_id}': keep it"):
+            store.read_calibration(name)
+
+
 def test_names_that_are_no_unicode_cannot_be_stored_and_one_sentence_says_so(folder: Path) -> None:
     odd = make_gate(make_gate_case(), base=Revision("caf\udce9", "a" * 40))
     with pytest.raises(StepbenchError, match="use names in UTF-8"):
@@ -227,6 +219,7 @@ def test_the_newest_readable_calibration_of_a_machine_is_found(folder: Path) -> 
         store.write_calibration(msgspec.structs.replace(CALIBRATION, calibration_id=f"2026010{number}"))
     elsewhere = msgspec.structs.replace(ENVIRONMENT, cpu=Cpu(model="Another CPU"))
     store.write_calibration(msgspec.structs.replace(CALIBRATION, calibration_id="20260103", environment=elsewhere))
+    store.write_calibration(msgspec.structs.replace(CALIBRATION, calibration_id="20260105", gates=()))
     (store.folder("20260104")).mkdir()
     (store.folder("20260104") / CALIBRATION_FILE).write_bytes(b"{")
     found = store.newest_calibration(fingerprint)

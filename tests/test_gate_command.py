@@ -45,6 +45,13 @@ def mine(state):
     return compiled(state, lambda x: 0.0)
 
 
+@stepbench.variant("elsewhere", claims="graph")
+def elsewhere(state):
+    import packaged
+
+    return compiled(state, lambda x: packaged.NOTHING)
+
+
 @stepbench.variant("breaking", claims="graph")
 def breaking(state):
     return compiled(state, lambda x: 0.0)
@@ -95,11 +102,13 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
     folder = tmp_path_factory.mktemp("gate")
     repository = make_repository(folder / "repository")
     shutil.copy(Path(__file__).parent / "measuring" / "tiny.py", repository)
+    (repository / "packages").mkdir()
+    (repository / "packages" / "packaged.py").write_text("NOTHING = 0.0\n")
     commit(repository, "Begin", step=STEP)
     commit(repository, "Plant a product", step=SLOWER_AND_BROKEN)
     command = [
         *("stepbench", "gate", "--base", "HEAD~1", "--repo", ".", "--workload", "tiny.py:workload"),
-        *("--plugin", "step.py", "--execution", "mine,breaking", "--precision", "float32", "--device", "cpu"),
+        *("--plugin", "step.py", "--execution", "mine,breaking,elsewhere", "--precision", "float32", "--device", "cpu"),
         *("--batch-size", "16", "--budget", "5m", "--results", str(folder / "results"), "--format", "json"),
     ]
     output = io.StringIO()
@@ -109,6 +118,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
         patch.setattr(measuring, "QUADS_S", 0.5)
         patch.setattr(sys, "argv", command)
         patch.chdir(repository)
+        patch.setenv("PYTHONPATH", str(repository / "packages"))  # As an editable installation is found.
         with pytest.raises(SystemExit) as exited:
             cli.app()
     (stored,) = (folder / "results").glob(f"*/{GATE_FILE}")
@@ -128,6 +138,14 @@ def test_a_head_that_raises_is_broken_with_its_side_and_its_reason_at_once(found
     broken = found.case("breaking")
     assert (broken["verdict"], broken["pairs"], broken["ratio"]) == ("broken", 0, None)
     assert broken["why"] == ["head fails: error: RuntimeError: planted in head"]
+
+
+def test_a_base_that_imports_the_working_tree_is_broken_as_it_would_pass_whatever_changes(found: Found) -> None:
+    broken = found.case("elsewhere")
+    assert (broken["verdict"], broken["pairs"]) == ("broken", 0)
+    (why,) = broken["why"]
+    place = found.repository / "packages" / "packaged.py"
+    assert why.startswith(f"base fails: error: packaged is imported from {place}, which is another revision: ")
 
 
 def test_the_json_is_as_promised_and_the_exit_code_is_a_findings(found: Found) -> None:

@@ -66,6 +66,15 @@ def test_a_full_clone_needs_no_network(job: Job) -> None:
     assert asked(job)[2] == job.base
 
 
+def test_a_branch_that_went_on_since_it_was_fetched_is_fetched_again(job: Job) -> None:
+    git(job.clone, "fetch", "--quiet", "--unshallow", "origin", "+refs/heads/*:refs/remotes/origin/*")
+    newest = git(job.clone, "rev-parse", "origin/main").strip()
+    git(job.clone, "rebase", "--quiet", "origin/main")
+    git(job.clone, "update-ref", "refs/remotes/origin/main", job.base)
+    assert job.run("origin/main").returncode == 0
+    assert asked(job)[2] == newest != job.base
+
+
 @pytest.mark.parametrize("variable", ["GITHUB_STEP_SUMMARY", "GATE_SUMMARY"])
 def test_the_verdict_is_appended_to_the_summary_whatever_it_is(job: Job, tmp_path: Path, variable: str) -> None:
     summary = tmp_path / "summary.md"
@@ -104,6 +113,9 @@ def test_what_is_wrong_is_one_sentence_and_gates_nothing(job: Job) -> None:
     said = {
         "name the branch that this change is to be merged into, such as origin/main.": job.run(),
         "GATE_INCONCLUSIVE is warn or fail, not perhaps.": job.run("origin/main", GATE_INCONCLUSIVE="perhaps"),
+        "to pytest an undecided case is skipped: GATE_JUNIT takes no GATE_INCONCLUSIVE.": job.run(
+            "origin/main", GATE_JUNIT="gate.xml", GATE_INCONCLUSIVE="fail"
+        ),
         "HEAD and origin/main have no commit in common: name another branch.": job.run("origin/main"),
     }
     for sentence, done in said.items():
@@ -113,8 +125,8 @@ def test_what_is_wrong_is_one_sentence_and_gates_nothing(job: Job) -> None:
 
 def test_a_branch_that_does_not_exist_is_named_by_git(job: Job) -> None:
     done = job.run("origin/nope")
-    assert done.returncode != 0
-    assert "nope" in done.stderr
+    assert done.returncode == 2
+    assert done.stderr.endswith("gate.sh: There is no branch nope at origin.\n")
     assert not (job.clone / "asked").exists()
 
 

@@ -7,20 +7,17 @@ import io
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
 from builders import make_case, make_measurement
 from histories import CASE, ELSEWHERE, run_at, stepping
+from invoking import Invoke
 
-from stepbench import cli
-from stepbench.measuring import pool
 from stepbench.measuring.environment import collect
 from stepbench.store import BASELINES_FOLDER, LATEST, RUN_FILE, Store
 
-Invoke = Callable[..., tuple[int, str, str]]
 RUNS = stepping()
 
 
@@ -42,24 +39,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def invoke(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Invoke:
-    """Call the command line in this process, which may start no worker; gives exit code, output and error output."""
+def invoke(folder: Path, in_process: Invoke) -> Invoke:
+    """Call the command line where there are runs."""
     assert folder.is_dir()
-
-    def start(*_: object) -> None:
-        pytest.fail("a worker was started")
-
-    monkeypatch.setattr(pool.Worker, "__init__", start)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["stepbench", *arguments])
-        with pytest.raises(SystemExit) as exited:
-            cli.main()
-        captured = capsys.readouterr()
-        assert isinstance(exited.value.code, int)
-        return exited.value.code, captured.out, captured.err
-
-    return call
+    return in_process
 
 
 WRONG = [

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepbench import options
-from stepbench.commands import Request
 from stepbench.errors import StepbenchError
+from stepbench.planning import Request
 from stepbench.spec import Device, Precision
 
 LONG = "x" * 5000

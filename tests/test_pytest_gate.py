@@ -47,7 +47,7 @@ sys.path.insert(0, {str(Path(__file__).parent)!r})
 
 import builders
 import paired
-from stepbench import commands, errors, gating
+from stepbench import errors, gating, planning
 
 CASES = {{
     "graph": lambda case: paired.make_traced_gate_case(case=case),
@@ -59,7 +59,7 @@ CASES = {{
 
 def make_plan(request):
     cases = [builders.make_case(execution) for execution in request.executions]
-    return commands.Planned(builders.make_plan(cases), "synthetic")
+    return planning.Planned(builders.make_plan(cases), "synthetic")
 
 
 def run_gate(asked, store, report):
@@ -71,7 +71,7 @@ def run_gate(asked, store, report):
     return paired.make_gate(*(CASES[case.variant.execution](case) for case in cases), settings=asked.settings)
 
 
-commands.make_plan, gating.run_gate = make_plan, run_gate
+planning.make_plan, gating.run_gate = make_plan, run_gate
 """
 
 

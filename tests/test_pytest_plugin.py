@@ -26,6 +26,7 @@ def test_training_step(measured_step):
 def test_convergence(verified_step):
     assert verified_step.equivalence.verdict == "equivalent"
 """
+TIMED_ALONE = ("--stepbench-no-verify", "--stepbench-no-trace")
 BROKEN = """
 import stepbench
 
@@ -50,7 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(folder: Path) -> subprocess.CompletedProcess[str]:
-    return run_pytest(folder, "--stepbench-replicates=1", "--stepbench-rounds=2", "--stepbench-no-verify")
+    return run_pytest(folder, "--stepbench-replicates=1", "--stepbench-rounds=2", *TIMED_ALONE)
 
 
 @pytest.mark.tensorflow
@@ -85,7 +86,7 @@ def test_only_what_is_selected_is_measured(folder: Path) -> None:
         "xla and training_step",
         "--stepbench-replicates=1",
         "--stepbench-rounds=1",
-        "--stepbench-no-verify",
+        *TIMED_ALONE,
         "--stepbench-results=elsewhere",
         "--benchmark-json=mine.json",
     )

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
 from builders import make_case, make_failed, make_measurement, make_run
 from documents import Document, faults
+from invoking import Invoke
 from paired import make_gate, make_gate_case, noisy_pairs
 
-from stepbench import cli, gating
+from stepbench import gating
 from stepbench.commands import measure_run
 from stepbench.measurement import Attainable, Work
-from stepbench.measuring import pool
 from stepbench.reporting.html import page as pages
 from stepbench.reporting.html.files import REPORT_FILE, write_page
 from stepbench.spec import Device
@@ -33,8 +32,6 @@ RUN = make_run(
 )
 GATE = make_gate(make_gate_case(*noisy_pairs(0.1)))
 
-Invoke = Callable[..., tuple[int, str, str]]
-
 
 @pytest.fixture
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -48,24 +45,10 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def invoke(results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Invoke:
-    """Call the command line in this process, which may start no worker; gives exit code, output and error output."""
+def invoke(results: Path, in_process: Invoke) -> Invoke:
+    """Call the command line where there are runs."""
     assert results.is_dir()
-
-    def start(*_: object) -> None:
-        pytest.fail("a worker was started for what could be decided without one")
-
-    monkeypatch.setattr(pool.Worker, "__init__", start)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["stepbench", *arguments])
-        with pytest.raises(SystemExit) as exited:
-            cli.main()
-        captured = capsys.readouterr()
-        assert isinstance(exited.value.code, int)
-        return exited.value.code, captured.out, captured.err
-
-    return call
+    return in_process
 
 
 def text_of(path: Path) -> str:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from stepbench.commands import Planned, Request, command_line, make_plan
+from stepbench.commands import command_line
 from stepbench.errors import InterruptedRunError, StepbenchError
 from stepbench.pairs import Calibration, CalibrationGate, GateCase, GateSettings, Revision, SideName
+from stepbench.planning import Planned, Request, make_plan
 from stepbench.spec import Case, Device
 from stepbench.store import LOGS_FOLDER, Store
 
@@ -105,7 +106,7 @@ def _run(calibration: Calibration, slowdown: float, report: Callable[[Progress],
 
     here = Side(Revision("", ""), Path.cwd())
     # Pairs are numbered, and ordered at random by their number and the seed: each gate is to have an order of its own.
-    plan = msgspec.structs.replace(calibration.plan, seed=len(calibration.gates))
+    plan = msgspec.structs.replace(calibration.plan, seed=calibration.plan.seed + len(calibration.gates))
     sides: dict[SideName, SidePlan] = {
         SideName.BASE: SidePlan(here, plan),
         SideName.HEAD: SidePlan(here, plan, slowdown),

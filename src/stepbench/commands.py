@@ -5,9 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import os
 import sys
-import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,104 +14,17 @@ import msgspec
 
 from stepbench.analysis.reference_curve import applies_to, read_curves
 from stepbench.errors import InterruptedRunError, StepbenchError
-from stepbench.spec import (
-    BUILT_IN_EXECUTIONS,
-    DEFAULT_EXECUTIONS,
-    GRAPH,
-    PLANTED,
-    Case,
-    Device,
-    Plan,
-    Precision,
-    Selection,
-    Tracing,
-    Variant,
-    Verification,
-)
+from stepbench.planning import check_execution
 from stepbench.store import LOGS_FOLDER, TENSORBOARD_FOLDER, Journal, Run, Store
 
 if TYPE_CHECKING:
     from stepbench.measuring.schedule import Progress
+    from stepbench.planning import Planned
     from stepbench.reporting.explanation import Explained
     from stepbench.reporting.training import TrainingView
+    from stepbench.spec import Case
     from stepbench.training.checkpoint import Checkpoints
     from stepbench.training.evaluation import Evaluation
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a command line or a pytest marker asks to be measured."""
-
-    workloads: tuple[str, ...] = ("cifar-cnn",)
-    executions: tuple[str, ...] = DEFAULT_EXECUTIONS
-    precisions: tuple[Precision, ...] = tuple(Precision)
-    devices: tuple[Device, ...] | None = None
-    """All that are present, if None."""
-    batch_sizes: tuple[int, ...] = (64,)
-    steps_per_call: tuple[int, ...] = (1,)
-    data: str = "auto"
-    plugins: tuple[str, ...] = ()
-    replicates: int = 5
-    rounds: int = 9
-    timeout_s: float = 120.0
-    input_pipeline: bool = True
-    seed: int = 0
-    verification: Verification | None = None
-    tracing: Tracing | None = None
-
-
-def with_planted_bugs(request: Request) -> Request:
-    """The request for ``verify --self-test``: every planted bug on the request's workload, in all its precisions."""
-    return replace(request, executions=(GRAPH, *PLANTED), plugins=(*request.plugins, "stepbench.training.planted"))
-
-
-@dataclass(frozen=True)
-class Planned:
-    """A plan, and the name of the data set it is about."""
-
-    plan: Plan
-    data: str
-
-
-def make_plan(request: Request) -> Planned:
-    """Find out what the request names, in a worker of its own, and turn it into cases.
-
-    Raises:
-        StepbenchError: when something of it does not exist or cannot be.
-    """
-    from stepbench.measuring.pool import describe
-    from stepbench.measuring.protocol import Describe
-
-    for execution in request.executions:
-        check_execution(execution, request.plugins)
-    data = _absolute_data(request.data)
-    select(request, ("unnamed",), request.devices or (Device.CPU,))  # What is impossible shows before the wait.
-    with tempfile.TemporaryDirectory(prefix="stepbench-") as logs:
-        order = Describe(request.workloads, request.executions, request.plugins, data)
-        described = describe(order, Path(logs))
-    present = tuple(Device(device) for device in described.devices)
-    devices = request.devices or present
-    if missing := set(devices) - set(present):
-        raise StepbenchError(
-            f"TensorFlow sees no {missing.pop()} here: use --device {present[0]}, "
-            "or for a GPU install the extra 'stepbench[gpu]' and its driver."
-        )
-    cases = select(request, tuple(described.workloads), devices)
-    plan = Plan(
-        cases=cases if request.replicates or not request.verification else _with_anchors(cases),
-        workloads=described.workloads,
-        # What "auto" found is what a resumed run must find too.
-        data=described.data if data == "auto" else data,
-        plugins=request.plugins,
-        replicates=request.replicates,
-        rounds=request.rounds,
-        input_pipeline=request.input_pipeline,
-        timeout_s=request.timeout_s,
-        seed=request.seed,
-        verification=request.verification,
-        tracing=request.tracing,
-    )
-    return Planned(plan, described.data)
 
 
 def command_line() -> tuple[str, ...]:
@@ -168,8 +80,7 @@ def measure_run(
     measured = store.read(run.run_id)
     complete = msgspec.structs.replace(measured, finished=dt.datetime.now(dt.UTC))
     store.write(complete)
-    _write_logdir(complete, folder)
-    _leave_page(complete, folder)
+    _show(complete, folder)
     return complete
 
 
@@ -209,7 +120,8 @@ def serve_tensorboard(run_name: str, results: Path, port: int | None, say: Calla
         StepbenchError: when there is no such run, nothing to be seen of it, or no port to serve it on.
     """
     from stepbench.reporting.serving import serve
-    from stepbench.reporting.tensorboard import has_content
+    from stepbench.reporting.summary import summarize
+    from stepbench.reporting.tensorboard import has_content, write_logdir
 
     store = Store(results)
     run = store.read(run_name)
@@ -218,25 +130,23 @@ def serve_tensorboard(run_name: str, results: Path, port: int | None, say: Calla
             f"Run {run.run_id} has no traces, curves or figures to show: see why with 'stepbench report {run_name}'."
         )
     folder = store.locate(run_name)
-    _write_logdir(run, folder)
+    write_logdir(run, summarize(run), folder / TENSORBOARD_FOLDER)
     serve(folder / TENSORBOARD_FOLDER, port, folder / LOGS_FOLDER / "tensorboard.log", say)
 
 
-def _write_logdir(run: Run, folder: Path) -> None:
+def _show(run: Run, folder: Path) -> None:
+    """Leave what shows a run beside it: its files for TensorBoard and its page."""
+    from stepbench.reporting.html.files import REPORT_FILE, leave_page
     from stepbench.reporting.summary import summarize
     from stepbench.reporting.tensorboard import write_logdir
 
-    write_logdir(run, summarize(run), folder / TENSORBOARD_FOLDER)
-
-
-def _leave_page(run: Run, folder: Path) -> None:
-    from stepbench.reporting.html.files import REPORT_FILE, leave_page
+    summary = summarize(run)
+    write_logdir(run, summary, folder / TENSORBOARD_FOLDER)
 
     def draw() -> str:
         from stepbench.reporting.html.page import page
-        from stepbench.reporting.summary import summarize
 
-        return page(run, summarize(run))
+        return page(run, summary)
 
     leave_page(draw, folder / REPORT_FILE)
 
@@ -310,45 +220,3 @@ def _checkpoints(request: TrainRequest, case: Case, data: str) -> Checkpoints | 
         "limit": request.limit or 0,
     }
     return Checkpoints(request.checkpoint, training)
-
-
-def check_execution(name: str, plugins: tuple[str, ...]) -> None:
-    """Refuse a misspelt execution without waiting for TensorFlow, unless a plugin may define it.
-
-    Raises:
-        StepbenchError: when there is none of that name.
-    """
-    if name not in BUILT_IN_EXECUTIONS and not plugins:
-        raise StepbenchError(
-            f"There is no execution {name!r}: use {', '.join(BUILT_IN_EXECUTIONS)}, "
-            "or name the file that registers it with --plugin."
-        )
-
-
-def select(request: Request, workloads: tuple[str, ...], devices: tuple[Device, ...]) -> tuple[Case, ...]:
-    """The cases that a request spans.
-
-    Raises:
-        StepbenchError: when there are none.
-    """
-    selection = Selection(
-        workloads, request.executions, request.precisions, devices, request.batch_sizes, request.steps_per_call
-    )
-    return selection.cases()
-
-
-def _with_anchors(cases: tuple[Case, ...]) -> tuple[Case, ...]:
-    """The cases of a verification, with those that they are trained against."""
-    graph = Variant(GRAPH, Precision.FLOAT32)
-    return tuple(dict.fromkeys((*(msgspec.structs.replace(case.reference, variant=graph) for case in cases), *cases)))
-
-
-def _absolute_data(option: str) -> str:
-    """Check ``--data`` before the wait; a relative folder is made absolute, so that a run can be resumed anywhere."""
-    from stepbench.training.data import resolve_source
-
-    if option in ("auto", "cifar10", "synthetic"):
-        if option == "auto":
-            resolve_source(option)
-        return option
-    return str(resolve_source(option).folder)

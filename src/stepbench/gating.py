@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from stepbench.analysis.regression import is_slower, judge_gate
-from stepbench.commands import Request, check_execution, command_line, select
+from stepbench.commands import command_line
 from stepbench.errors import InterruptedRunError, StepbenchError
 from stepbench.naming import matching
 from stepbench.pairs import Gate, GateCase, GateSettings, SideName
+from stepbench.planning import Request, check_execution, select
 from stepbench.reporting.html.files import REPORT_FILE, leave_page
 from stepbench.spec import Case, Device, Plan
 from stepbench.store import LOGS_FOLDER, TENSORBOARD_FOLDER, Store

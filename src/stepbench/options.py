@@ -8,8 +8,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
-from stepbench.commands import Request
 from stepbench.errors import StepbenchError
+from stepbench.planning import Request
 from stepbench.spec import DEFAULT_EXECUTIONS, Device, Precision, Tracing, Verification
 from stepbench.training.workload import BUILT_IN_WORKLOADS
 
@@ -33,7 +33,7 @@ def measuring_request(  # noqa: PLR0913 - one argument an option, all by name.
     batch_size: str = "64",
     steps_per_call: str = "1",
     data: str = "auto",
-    plugin: Sequence[str] = (),
+    plugin: Sequence[str] | None = None,
     replicates: int = 5,
     rounds: int = 9,
     timeout: str = "120s",
@@ -55,7 +55,7 @@ def measuring_request(  # noqa: PLR0913 - one argument an option, all by name.
         batch_sizes=numbers("--batch-size", batch_size),
         steps_per_call=numbers("--steps-per-call", steps_per_call),
         data=data,
-        plugins=tuple(plugin_locator(name) for name in plugin),
+        plugins=tuple(plugin_locator(name) for name in plugin or ()),
         replicates=replicates
         if replicates == 0 and (verification or tracing)
         else at_least_one("--replicates", replicates),

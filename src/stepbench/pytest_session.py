@@ -13,9 +13,9 @@ import pytest
 from stepbench.errors import InterruptedRunError, StepbenchError
 
 if TYPE_CHECKING:
-    from stepbench.commands import Planned, Request
     from stepbench.measuring.schedule import Progress
     from stepbench.pairs import Gate, GateSettings
+    from stepbench.planning import Planned, Request
     from stepbench.reporting.summary import CaseSummary
     from stepbench.spec import Case
     from stepbench.store import Run, Store
@@ -54,7 +54,7 @@ class Session:
         Raises:
             pytest.UsageError: when something of it, or of the command line, does not exist or cannot be.
         """
-        from stepbench.commands import make_plan
+        from stepbench.planning import make_plan
 
         try:
             self._check_options()
@@ -138,7 +138,8 @@ class Session:
         return measuring_request(**arguments, verification=verification, tracing=tracing)
 
     def _measure(self, request: Request) -> Run:
-        from stepbench.commands import Planned, measure_run, start_run
+        from stepbench.commands import measure_run, start_run
+        from stepbench.planning import Planned
 
         planned = self._plans[request]
         plan = planned.plan.with_cases(tuple(self._selected[request]))

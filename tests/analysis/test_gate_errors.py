@@ -9,11 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
+import numpy as np
 import pytest
 from paired import make_gate_case, make_pair
 from scipy import stats
 
-from stepbench.analysis.regression import LOOKS, GateVerdict, is_decided, judge_case
+from stepbench.analysis.regression import CHECKS, LOOKS, GateVerdict, is_decided, judge_case, judge_steps
 from stepbench.pairs import GateCase, GateSettings, Pair, Quad
 
 GATES = 120
@@ -105,6 +106,19 @@ def errs_more_often_than_promised(alarms: int) -> bool:
 @pytest.mark.parametrize("machine", MACHINES, ids=str)
 def test_identical_code_is_called_a_regression_no_more_often_than_promised(machine: Machine) -> None:
     assert not errs_more_often_than_promised(rates(0.0, machine)[GateVerdict.REGRESSION])
+
+
+@pytest.mark.parametrize("drawn_from", ["normal", "heavy tails"])
+def test_of_many_gates_of_identical_code_the_promised_share_is_called_slower(drawn_from: str) -> None:
+    """From pairs on, so that there can be enough gates to tell the promise from twice as many."""
+    gates, alarms = 4000, 0
+    chance = np.random.default_rng(seed=1)
+    noise = chance.standard_normal if drawn_from == "normal" else functools.partial(chance.standard_t, 4)
+    for _ in range(gates):
+        logs = [float(log) for log in np.asarray(noise(ANY_SLOWDOWN.pairs))]
+        alarms += any(judge_steps(logs[: look + 1], ANY_SLOWDOWN)[0] is GateVerdict.REGRESSION for look in LOOKS)
+    promised = ANY_SLOWDOWN.false_alarms / CHECKS
+    assert stats.binomtest(alarms, gates, promised, alternative="greater").pvalue > IMPROBABLE
 
 
 def test_pooling_blocks_would_break_that_promise() -> None:

@@ -9,9 +9,10 @@ import msgspec
 import psutil
 import pytest
 
-from stepbench.commands import Planned, Request, make_plan, measure_run, start_run
+from stepbench.commands import measure_run, start_run
 from stepbench.measurement import Closing, Evidence, Replicate
 from stepbench.measuring.schedule import REFERENCE_BLOCKS, Progress
+from stepbench.planning import Planned, Request, make_plan
 from stepbench.spec import EAGER, GRAPH, KERAS, XLA, Case, Device, Precision, Variant
 from stepbench.store import JOURNAL_FILE, LOGS_FOLDER, Run, Store
 

@@ -3,65 +3,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
+from typing import NamedTuple
 
+import psutil
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from stepbench.measuring.load import (
-    CoreTicks,
-    Times,
-    busiest,
-    busy_cores,
-    parse_core_ticks,
-    read_core_ticks,
-    watch_load,
-)
+from stepbench.measuring.load import Times, busiest, processor_seconds, watch_load
+from stepbench.measuring.meter import LoadMeter
+from stepbench.pairs import Disturbance
 
-STAT = """\
-cpu  30 0 30 300 3 3 3 3 9 9
-cpu0 10 0 10 100 1 1 1 1 3 3
-cpu1 10 0 10 100 1 1 1 1 3 3
-cpu10 10 0 10 100 1 1 1 1 3 3
-intr 5
-"""
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-
-
-def test_only_the_processors_asked_for_count() -> None:
-    # user, nice, system, irq and softirq are work; idle, iowait and steal are not; guest times are in user already.
-    assert parse_core_ticks(STAT, [1]) == CoreTicks(busy=22, total=124)
-    assert parse_core_ticks(STAT, [0, 10]) == CoreTicks(busy=44, total=248)
-
-
-@pytest.mark.parametrize("text", ["", "cpu0", "cpu0 1 2 3", "cpu0 a b c d e f g h", "intr 1"])
-def test_anything_else_is_not_understood(text: str) -> None:
-    assert parse_core_ticks(text, [0]) is None
-
-
-@settings(deadline=None)  # The machine may be busy.
-@given(st.text())
-def test_no_text_makes_the_parser_raise(text: str) -> None:
-    parse_core_ticks(text, [0])
-
-
-def test_a_system_without_proc_tells_nothing(tmp_path: Path) -> None:
-    assert read_core_ticks([0], tmp_path / "stat") is None
-
-
-@pytest.mark.parametrize(
-    ("after", "cores"),
-    [
-        (CoreTicks(150, 1200), 1.0),
-        (CoreTicks(100, 1200), 0.0),
-        (CoreTicks(90, 1200), 0.0),  # Went backwards.
-        (CoreTicks(100, 1000), 0.0),  # No time passed.
-        (CoreTicks(900, 1200), 4.0),  # Outran the total.
-    ],
-)
-def test_busy_processors_are_a_share_of_all_their_time(after: CoreTicks, cores: float) -> None:
-    assert busy_cores(CoreTicks(100, 1000), after, 4) == cores
 
 
 def test_the_busiest_are_named_and_the_idle_are_not() -> None:
@@ -92,14 +43,76 @@ def test_a_busy_loop_shows_as_the_work_of_others() -> None:
     assert os.getpid() not in {process.pid for process in load.busiest}
 
 
+class Ticks(NamedTuple):
+    """As psutil gives the times of a processor on Linux, in seconds."""
+
+    user: float = 0.0
+    nice: float = 0.0
+    system: float = 0.0
+    idle: float = 0.0
+    iowait: float = 0.0
+    irq: float = 0.0
+    softirq: float = 0.0
+    steal: float = 0.0
+    guest: float = 0.0
+
+
+class Fewer(NamedTuple):
+    """As on a system that counts less."""
+
+    user: float
+    system: float
+    idle: float
+
+
+def test_work_is_told_from_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = Ticks(user=1, nice=2, system=4, idle=100, iowait=100, irq=8, softirq=16, steal=32, guest=1)
+    for listed, expected in (([full], (31, 32)), ([full, full], (62, 64)), ([Fewer(user=1, system=2, idle=9)], (3, 0))):
+        monkeypatch.setattr("psutil.cpu_times", lambda listed=listed, **_: listed)
+        monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1}, raising=False)
+        assert processor_seconds() == expected
+
+
 @linux_only
-def test_own_work_is_not_counted_as_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the ticks of a machine that does nothing but this process's work."""
-    ticks = iter([CoreTicks(0, 0), CoreTicks(100, 200)])
+def test_processors_of_others_do_not_count_and_those_numbered_after_a_gap_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("psutil.cpu_times", lambda **_: [Ticks(user=1), Ticks(user=2), Ticks(user=4)])
+    for usable, worked in (({0, 2}, 5), ({0, 2, 3}, 7)):
+        monkeypatch.setattr("os.sched_getaffinity", lambda _, usable=usable: usable)
+        found = processor_seconds()
+        assert found
+        assert found.worked == worked
+
+
+@pytest.mark.parametrize("error", [PermissionError, psutil.AccessDenied])
+def test_a_system_that_does_not_tell_is_no_error(monkeypatch: pytest.MonkeyPatch, error: type[Exception]) -> None:
+    def refuse(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("psutil.cpu_times", refuse)
+    assert processor_seconds() is None
+    assert watch_load(0.01).others_cores is None
+    assert LoadMeter().read() == Disturbance(0.0, 0.0)
+
+
+@linux_only
+@pytest.mark.parametrize(
+    ("after", "others"),
+    [
+        ([Ticks(user=1.0), Ticks()], 0.0),  # This process's own second.
+        ([Ticks(user=1.0), Ticks(system=1.0)], 1.0),
+        ([Ticks(user=1.0), Ticks(steal=1.0)], 0.0),
+        ([Ticks(user=1.0), Ticks(), Ticks(user=1.0)], 0.0),  # On a processor that this process may not use.
+        ([Ticks(), Ticks()], 0.0),  # Coarser ticks than the process's own clock.
+    ],
+)
+def test_the_work_of_others_is_what_this_process_did_not_do(
+    monkeypatch: pytest.MonkeyPatch, after: list[Ticks], others: float
+) -> None:
+    ticks = iter([[Ticks()] * len(after), after])
     own = iter([0.0, 1.0])
     clock = iter([0.0, 1.0])
-    monkeypatch.setattr("stepbench.measuring.load.read_core_ticks", lambda _: next(ticks))
+    monkeypatch.setattr("psutil.cpu_times", lambda **_: next(ticks))
     monkeypatch.setattr("time.process_time", lambda: next(own))
     monkeypatch.setattr("time.monotonic", lambda: next(clock))
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
-    assert watch_load(0.0).others_cores == 0.0
+    assert watch_load(0.0).others_cores == others

@@ -5,16 +5,14 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from invoking import Invoke
 
-from stepbench import cli
-from stepbench.measuring.pool import Worker
 from stepbench.reporting.html.files import REPORT_FILE
 from stepbench.store import LOGS_FOLDER, RUN_FILE, TENSORBOARD_FOLDER, Run, Store, session_of
 
@@ -46,9 +44,6 @@ class Profiled:
         return self.results / self.run.run_id
 
 
-Invoke = Callable[..., tuple[int, str, str]]
-
-
 @pytest.fixture(scope="module")
 def profiled(tmp_path_factory: pytest.TempPathFactory) -> Profiled:
     results = tmp_path_factory.mktemp("results")
@@ -66,21 +61,11 @@ def profiled(tmp_path_factory: pytest.TempPathFactory) -> Profiled:
 
 
 @pytest.fixture
-def invoke(profiled: Profiled, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Invoke:
-    """Call the command line on the results, which starts no worker; gives exit code, output and error output."""
-
-    def start(*_: object) -> None:
-        pytest.fail("a worker was started to read what is stored")
-
-    monkeypatch.setattr(Worker, "__init__", start)
+def invoke(profiled: Profiled, in_process: Invoke) -> Invoke:
+    """Call the command line on the results."""
 
     def call(*arguments: str, results: Path = profiled.results) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["stepbench", *arguments, "--results", str(results)])
-        with pytest.raises(SystemExit) as exited:
-            cli.main()
-        captured = capsys.readouterr()
-        assert isinstance(exited.value.code, int)
-        return exited.value.code, captured.out, captured.err
+        return in_process(*arguments, "--results", str(results))
 
     return call
 

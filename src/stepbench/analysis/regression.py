@@ -50,7 +50,7 @@ class CaseJudgement(msgspec.Struct, frozen=True, kw_only=True):
     ratio: Estimate | None
     """Head's step time over base's."""
     smallest_detectable: float | None
-    """The slowdown, as a share, that these pairs find with a chance of 80 %."""
+    """The slowdown, as a share, that so many pairs find with a chance of about 80 %."""
     pairs: int
     seconds: float
     why: tuple[str, ...] = ()
@@ -165,7 +165,9 @@ def judge_steps(logs: Sequence[float], settings: GateSettings, cases: int = 1) -
         return GateVerdict.IMPROVED, ()
     if statistics.fmean(logs) + _reach(logs, MISSED / _looks(settings)) < threshold:
         return GateVerdict.PASS, ()
-    return GateVerdict.INCONCLUSIVE, ("neither a slowdown nor its absence is proved: raise --budget or --threshold",)
+    spent = len(logs) >= settings.pairs
+    remedy = "raise --threshold, or quiet the machine" if spent else "raise --budget or --threshold"
+    return GateVerdict.INCONCLUSIVE, (f"neither a slowdown nor its absence is proved: {remedy}",)
 
 
 def _proved_twice(logs: Sequence[float], threshold: float, alpha: float) -> bool:
@@ -231,10 +233,13 @@ def _growth(pairs: Sequence[Pair], read: Read) -> float:
 
 
 def _smallest_detectable(logs: Sequence[float], settings: GateSettings, cases: int) -> float | None:
+    """If the spread is as seen; by a normal approximation of the noncentral t (Abramowitz and Stegun, 1964, 26.7.10)."""
     if len(logs) < LOOKS[0]:
         return None
-    alpha = _alpha(settings, cases)
-    spread = statistics.stdev(logs) / math.sqrt(len(logs))
-    quantiles = (t_quantile(1 - alpha, len(logs) - 1), t_quantile(POWER, len(logs) - 1))
-    # Beyond the threshold by so much that the estimate exceeds it, and beyond zero by so much that the test does.
-    return math.expm1(max(math.log1p(settings.threshold) + quantiles[1] * spread, sum(quantiles) * spread))
+    pairs = len(logs) if len(logs) in LOOKS else len(logs) - 1  # One more has to confirm what these find.
+    spread = statistics.stdev(logs) / math.sqrt(pairs)
+    beyond = statistics.NormalDist().inv_cdf(POWER)
+    needed, freedom = t_quantile(1 - _alpha(settings, cases), pairs - 1), pairs - 1
+    proof = needed * (1 - 1 / (4 * freedom)) + beyond * math.sqrt(1 + needed**2 / (2 * freedom))
+    # Beyond zero by so much that the test shows it, and beyond the threshold by so much that the estimate exceeds it.
+    return math.expm1(max(proof * spread, math.log1p(settings.threshold) + beyond * spread))

@@ -8,25 +8,15 @@ from typing import Annotated
 import typer
 
 from stepbench import options
+from stepbench.cli.selection import SelectionOptions, selecting
 from stepbench.cli.shared import (
-    ALL_EXECUTIONS,
-    ALL_PRECISIONS,
     EXIT_FINDING,
     EXIT_FINE,
     EXIT_INCONCLUSIVE,
-    BatchSizesOption,
-    DataOption,
-    DevicesOption,
-    ExecutionsOption,
     Format,
     FormatOption,
     PageOption,
-    PluginOption,
-    PrecisionsOption,
     ResultsOption,
-    StepsPerCallOption,
-    TimeoutOption,
-    WorkloadsOption,
     check_page_option,
     print_json,
     put_page,
@@ -38,25 +28,17 @@ from stepbench.pairs import GateSettings
 SLOWDOWNS = "0%,1%,2%,3%,5%,10%"
 
 
+@selecting(data="synthetic")
 def gate(
+    selection: SelectionOptions,
     base: Annotated[str, typer.Option(help="The revision to compare with: a commit, a branch, a tag.")],
     head: Annotated[str | None, typer.Option(help="The revision to judge; the working tree if not given.")] = None,
-    workload: WorkloadsOption = "cifar-cnn",
-    execution: ExecutionsOption = ALL_EXECUTIONS,
-    precision: PrecisionsOption = ALL_PRECISIONS,
-    device: DevicesOption = options.ALL_DEVICES,
-    batch_size: BatchSizesOption = "64",
-    steps_per_call: StepsPerCallOption = "1",
     cases: Annotated[str | None, typer.Option(help="Only these of the cases: a comma list of ids or parts.")] = None,
-    data: DataOption = "synthetic",
-    plugin: PluginOption = None,
     threshold: Annotated[str, typer.Option(help="The slowdown that matters.")] = f"{GateSettings().threshold:.0%}",
     budget: Annotated[
         str | None, typer.Option(help="About how long to measure at most; 3m a case and 12m in all if not given.")
     ] = None,
     repo: Annotated[Path, typer.Option(help="A folder in the repository to compare revisions of.")] = Path(),
-    timeout: TimeoutOption = "120s",
-    seed: Annotated[int, typer.Option(help="Of initial weights and of the order of measuring.")] = 0,
     results: ResultsOption = Path("results"),
     output: FormatOption = Format.TEXT,
     page: PageOption = None,
@@ -71,23 +53,11 @@ def gate(
     if output is Format.CSV:
         raise StepbenchError("A verdict is no table: use --format text, json, markdown or html.")
     check_page_option(output, page)
-    request = options.measuring_request(
-        workload=workload,
-        execution=execution,
-        precision=precision,
-        device=device,
-        batch_size=batch_size,
-        steps_per_call=steps_per_call,
-        data=data,
-        plugin=plugin or (),
-        timeout=timeout,
-        seed=seed,
-    )
     asked = GateRequest(
         base=base,
         head=head,
         repository=repo.resolve(),
-        request=request,
+        request=options.measuring_request(**selection),
         only=options.names("--cases", cases) if cases else (),
         settings=GateSettings(threshold=options.share("--threshold", threshold)),
         budget_s=None if budget is None else options.duration("--budget", budget),
@@ -112,14 +82,9 @@ def gate(
     raise typer.Exit(codes.get(judgement.verdict, EXIT_FINDING))
 
 
+@selecting(execution="graph", precision="float32", device="cpu", data="synthetic")
 def calibrate(
-    workload: WorkloadsOption = "cifar-cnn",
-    execution: ExecutionsOption = "graph",
-    precision: PrecisionsOption = "float32",
-    device: DevicesOption = "cpu",
-    batch_size: BatchSizesOption = "64",
-    steps_per_call: StepsPerCallOption = "1",
-    plugin: PluginOption = None,
+    selection: SelectionOptions,
     slowdowns: Annotated[
         str | None, typer.Option(help=f"Planted in turn; 0% is identical code.  [default: {SLOWDOWNS}]")
     ] = None,
@@ -127,7 +92,6 @@ def calibrate(
     gate_budget: Annotated[str, typer.Option(help="About how long one gate may take.")] = "3m",
     budget: Annotated[str, typer.Option(help="About how long all may take.")] = "1h",
     resume: Annotated[str | None, typer.Option(help="Go on with this one, as it began but for --slowdowns.")] = None,
-    timeout: TimeoutOption = "120s",
     results: ResultsOption = Path("results"),
     output: FormatOption = Format.TEXT,
 ) -> None:
@@ -142,17 +106,7 @@ def calibrate(
         raise StepbenchError("A calibration is no table of cases and no page: use --format text, json or markdown.")
     gate_s = options.duration("--gate-budget", gate_budget)
     asked = CalibrationRequest(
-        request=options.measuring_request(
-            workload=workload,
-            execution=execution,
-            precision=precision,
-            device=device,
-            batch_size=batch_size,
-            steps_per_call=steps_per_call,
-            data="synthetic",
-            plugin=plugin or (),
-            timeout=timeout,
-        ),
+        request=options.measuring_request(**selection),
         slowdowns=_slowdowns(slowdowns or (None if resume else SLOWDOWNS)),
         settings=GateSettings(threshold=options.share("--threshold", threshold), budget_s=gate_s),
         budget_s=options.duration("--budget", budget),

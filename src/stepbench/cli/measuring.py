@@ -8,26 +8,16 @@ from typing import Annotated
 import typer
 
 from stepbench import options
+from stepbench.cli.selection import SelectionOptions, selecting
 from stepbench.cli.shared import (
-    ALL_EXECUTIONS,
-    ALL_PRECISIONS,
     EXIT_FINDING,
     EXIT_FINE,
-    BatchSizesOption,
-    DataOption,
-    DevicesOption,
-    ExecutionsOption,
     Format,
     FormatOption,
     MarginOption,
-    PluginOption,
-    PrecisionsOption,
     ResultsOption,
     SeedsOption,
     StepsOption,
-    StepsPerCallOption,
-    TimeoutOption,
-    WorkloadsOption,
     finish,
     measured,
 )
@@ -36,26 +26,18 @@ from stepbench.spec import Tracing, Verification
 DEFAULTS = Verification()
 
 
+@selecting()
 def run(
-    workload: WorkloadsOption = "cifar-cnn",
-    execution: ExecutionsOption = ALL_EXECUTIONS,
-    precision: PrecisionsOption = ALL_PRECISIONS,
-    device: DevicesOption = options.ALL_DEVICES,
-    batch_size: BatchSizesOption = "64",
-    steps_per_call: StepsPerCallOption = "1",
-    data: DataOption = "auto",
-    plugin: PluginOption = None,
+    selection: SelectionOptions,
     replicates: Annotated[int, typer.Option(help="Fresh processes for each case.")] = 5,
     rounds: Annotated[int, typer.Option(help="Blocks of each case in one process.")] = 9,
     budget: Annotated[str | None, typer.Option(help="About how long to measure at most, such as 4m.")] = None,
-    timeout: TimeoutOption = "120s",
     input_pipeline: Annotated[bool, typer.Option(help="Also time a tf.data pipeline.")] = True,
     verify: Annotated[bool, typer.Option(help="Also verify that the variants converge alike.")] = True,
     seeds: SeedsOption = DEFAULTS.seeds,
     steps: StepsOption = DEFAULTS.steps,
     margin: MarginOption = f"{DEFAULTS.margin:.0%}",
     trace: Annotated[bool, typer.Option(help="Also capture a profiler trace of each case.")] = True,
-    seed: Annotated[int, typer.Option(help="Of initial weights and of the order of measuring.")] = 0,
     resume: Annotated[str | None, typer.Option(help="Continue this run: its id, a path, or 'latest'.")] = None,
     results: ResultsOption = Path("results"),
     output: FormatOption = Format.TEXT,
@@ -63,19 +45,10 @@ def run(
     """Measure cases in interleaved worker processes and print the table."""
     verification = Verification(seeds, steps, options.share("--margin", margin)) if verify else None
     request = options.measuring_request(
-        workload=workload,
-        execution=execution,
-        precision=precision,
-        device=device,
-        batch_size=batch_size,
-        steps_per_call=steps_per_call,
-        data=data,
-        plugin=plugin or (),
+        **selection,
         replicates=options.at_least_one("--replicates", replicates),
         rounds=rounds,
-        timeout=timeout,
         input_pipeline=input_pipeline,
-        seed=seed,
         verification=verification,
         tracing=Tracing() if trace else None,
     )
@@ -83,39 +56,22 @@ def run(
     finish(*measured(request, results, resume, budget_s), output)
 
 
+@selecting()
 def verify(
-    workload: WorkloadsOption = "cifar-cnn",
-    execution: ExecutionsOption = ALL_EXECUTIONS,
-    precision: PrecisionsOption = ALL_PRECISIONS,
-    device: DevicesOption = options.ALL_DEVICES,
-    batch_size: BatchSizesOption = "64",
-    steps_per_call: StepsPerCallOption = "1",
-    data: DataOption = "auto",
-    plugin: PluginOption = None,
+    selection: SelectionOptions,
     seeds: SeedsOption = DEFAULTS.seeds,
     steps: StepsOption = DEFAULTS.steps,
     margin: MarginOption = f"{DEFAULTS.margin:.0%}",
     self_test: Annotated[bool, typer.Option("--self-test", help="Plant bugs and see them caught.")] = False,
-    timeout: TimeoutOption = "120s",
-    seed: Annotated[int, typer.Option(help="Of the reference trajectory.")] = 0,
     results: ResultsOption = Path("results"),
     output: FormatOption = Format.TEXT,
 ) -> None:
     """Verify that variants converge like eager float32, without timing them."""
-    from stepbench.commands import with_planted_bugs
+    from stepbench.planning import with_planted_bugs
 
     request = options.measuring_request(
-        workload=workload,
-        execution=execution,
-        precision=precision,
-        device=device,
-        batch_size=batch_size,
-        steps_per_call=steps_per_call,
-        data=data,
-        plugin=plugin or (),
+        **selection,
         replicates=0,
-        timeout=timeout,
-        seed=seed,
         verification=Verification(seeds, steps, options.share("--margin", margin)),
     )
     if not self_test:
@@ -127,34 +83,17 @@ def verify(
     raise typer.Exit(EXIT_FINE if all_well else EXIT_FINDING)
 
 
+@selecting()
 def profile(
-    workload: WorkloadsOption = "cifar-cnn",
-    execution: ExecutionsOption = ALL_EXECUTIONS,
-    precision: PrecisionsOption = ALL_PRECISIONS,
-    device: DevicesOption = options.ALL_DEVICES,
-    batch_size: BatchSizesOption = "64",
-    steps_per_call: StepsPerCallOption = "1",
-    data: DataOption = "auto",
-    plugin: PluginOption = None,
+    selection: SelectionOptions,
     steps: Annotated[int, typer.Option(help="Steps in a trace.")] = Tracing().steps,
-    timeout: TimeoutOption = "120s",
-    seed: Annotated[int, typer.Option(help="Of the initial weights.")] = 0,
     results: ResultsOption = Path("results"),
     output: FormatOption = Format.TEXT,
 ) -> None:
     """Capture profiler traces of cases, without timing them."""
     request = options.measuring_request(
-        workload=workload,
-        execution=execution,
-        precision=precision,
-        device=device,
-        batch_size=batch_size,
-        steps_per_call=steps_per_call,
-        data=data,
-        plugin=plugin or (),
+        **selection,
         replicates=0,
-        timeout=timeout,
-        seed=seed,
         tracing=Tracing(steps),
     )
     finish(*measured(request, results), output)

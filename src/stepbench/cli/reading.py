@@ -22,12 +22,13 @@ from stepbench.cli.shared import (
     print_json,
     print_report,
     put_page,
-    say_if_unfinished,
+    summarized,
 )
 from stepbench.errors import StepbenchError
 from stepbench.pairs import GateSettings
 
 if TYPE_CHECKING:
+    from stepbench.reporting.summary import Summary
     from stepbench.store import Run
 
 
@@ -69,16 +70,14 @@ def report(
     stored, folder = store.read(run_name), store.locate(run_name)
     wanted = None if case is None else _matching(case, stored)
     if output in EXPORTS:
-        _print_export(stored, output, wanted)
+        summary = _print_export(stored, output, wanted)
     else:
         own_page = None if case is None else folder / f"report-{slug(case)}.html"
-        print_report(stored, Format(output), wanted, folder=folder, page=page or own_page)
+        summary = print_report(stored, Format(output), wanted, folder=folder, page=page or own_page)
     if figures is not None:
         from stepbench.reporting.html.page import write_figures
-        from stepbench.reporting.summary import restricted, summarize
 
-        summary = summarize(stored)
-        write_figures(stored, summary if wanted is None else restricted(summary, wanted), figures)
+        write_figures(stored, summary, figures)
 
 
 def _matching(case: str, stored: Run) -> set[str]:
@@ -90,16 +89,15 @@ def _matching(case: str, stored: Run) -> set[str]:
     return wanted
 
 
-def _print_export(stored: Run, output: ReportFormat, only: Container[str] | None) -> None:
+def _print_export(stored: Run, output: ReportFormat, only: Container[str] | None) -> Summary:
     from stepbench.reporting import exports
-    from stepbench.reporting.summary import restricted, summarize
 
-    summary = summarize(stored) if only is None else restricted(summarize(stored), only)
-    say_if_unfinished(stored)
+    summary = summarized(stored, only)
     content = exports.exported(output.value, stored, summary)
     for remark in exports.left_out(summary):
         typer.echo(remark, err=True)
     typer.echo(content)
+    return summary
 
 
 def explain(

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from stepbench.errors import StepbenchError
-from stepbench.spec import DEFAULT_EXECUTIONS, Precision
 
 if TYPE_CHECKING:
-    from stepbench.commands import Request
+    from stepbench.planning import Request
     from stepbench.reporting.summary import Summary
     from stepbench.store import Run
 
@@ -36,20 +35,10 @@ class Format(StrEnum):
 WorkloadsOption = Annotated[
     str, typer.Option("--workload", help="Built-in name, package.module:attribute or path/to/file.py:attribute.")
 ]
-ExecutionsOption = Annotated[
-    str, typer.Option("--execution", help="Comma list of eager, graph, xla, keras or plugins'.")
-]
-PrecisionsOption = Annotated[
-    str, typer.Option("--precision", help="Comma list of float32, mixed_bfloat16, mixed_float16.")
-]
-DevicesOption = Annotated[str, typer.Option("--device", help="Comma list of cpu, gpu, or all that are present.")]
-BatchSizesOption = Annotated[str, typer.Option("--batch-size", help="Comma list of examples a step.")]
-StepsPerCallOption = Annotated[str, typer.Option("--steps-per-call", help="Comma list; above 1 for compiled steps.")]
 DataOption = Annotated[str, typer.Option(help="auto, cifar10, synthetic, or a folder with CIFAR-10 as published.")]
 PluginOption = Annotated[
     list[str] | None, typer.Option("--plugin", help="A file or module that registers variants; repeatable.")
 ]
-TimeoutOption = Annotated[str, typer.Option(help="How long a case may take to start or to run one block.")]
 SeedsOption = Annotated[int, typer.Option("--seeds", help="Trainings to verify convergence with, at most.")]
 StepsOption = Annotated[int, typer.Option("--steps", help="Steps of each of these trainings.")]
 MarginOption = Annotated[str, typer.Option("--margin", help="Difference in final loss that does not matter.")]
@@ -59,15 +48,13 @@ PageOption = Annotated[
     Path | None, typer.Option("--output", help="With --format html, the file to write; - is the standard output.")
 ]
 
-ALL_EXECUTIONS = ",".join(DEFAULT_EXECUTIONS)
-ALL_PRECISIONS = ",".join(Precision)
-
 
 def measured(
     request: Request, results: Path, resume: str | None = None, budget_s: float | None = None
 ) -> tuple[Run, Path]:
     """A new run, or an old one continued, measured to its end; and its folder."""
-    from stepbench.commands import make_plan, measure_run, start_run
+    from stepbench.commands import measure_run, start_run
+    from stepbench.planning import make_plan
     from stepbench.reporting.progress import shown
     from stepbench.store import Store
 
@@ -119,10 +106,7 @@ def print_report(
         folder: the run's, in which its page is left.
         page: where else the page is to go.
     """
-    from stepbench.reporting.summary import restricted, summarize
-
-    summary = summarize(run) if only is None else restricted(summarize(run), only)
-    say_if_unfinished(run)
+    summary = summarized(run, only)
     match output:
         case Format.TEXT:
             from stepbench.reporting.terminal import print_summary
@@ -145,10 +129,13 @@ def print_report(
     return summary
 
 
-def say_if_unfinished(run: Run) -> None:
-    """Say on the error output how to continue a run that was interrupted."""
+def summarized(run: Run, only: Container[str] | None = None) -> Summary:
+    """The summary of a run, or of certain of its cases; of an unfinished one it is said how to continue it."""
+    from stepbench.reporting.summary import restricted, summarize
+
     if not run.finished:
         typer.echo(f"This run is unfinished: continue it with 'stepbench run --resume {run.run_id}'.", err=True)
+    return summarize(run) if only is None else restricted(summarize(run), only)
 
 
 def report_file(folder: Path) -> Path:

@@ -15,7 +15,7 @@ from stepbench.measuring.gpu import read_driver
 from stepbench.measuring.hardware import clean
 from stepbench.measuring.load import watch_load
 from stepbench.measuring.noise import noise_between, read_noise
-from stepbench.measuring.pool import KEPT_FREE, START_TIMEOUT_S, Worker, WorkerError, memory_left
+from stepbench.measuring.pool import KEPT_FREE, WorkerError, ask_once, memory_left
 from stepbench.measuring.protocol import Examine, Examined
 from stepbench.measuring.requirements import read_misfits
 from stepbench.training.data import resolve_source
@@ -49,12 +49,7 @@ def ask_tensorflow() -> tuple[TensorFlowFacts | None, str | None]:
     """What a worker says of TensorFlow, or why it says nothing."""
     try:
         with tempfile.TemporaryDirectory(prefix="stepbench-") as logs:
-            worker = Worker(Path(logs) / "examine.log", _LOGGED)
-            try:
-                worker.reply(START_TIMEOUT_S)
-                reply = worker.ask(Examine(), START_TIMEOUT_S)
-            finally:
-                worker.kill()
+            reply = ask_once(Examine(), Path(logs) / "examine.log", _LOGGED)
     except WorkerError as error:
         return None, error.failure.message
     except (StepbenchError, OSError) as error:

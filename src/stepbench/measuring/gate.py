@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stepbench.analysis.regression import is_decided
-from stepbench.measurement import Closing, Evidence, Failure, Phases
+from stepbench.measurement import Closing, Evidence, Failure, FailureKind, Phases
 from stepbench.measuring.meter import LoadMeter
 from stepbench.measuring.pool import Pool, WorkerError
 from stepbench.measuring.protocol import Close, Closed, Measure, Measured, Prepare, Prepared
@@ -26,6 +26,8 @@ lies within: see ``bench/quads.py``."""
 QUADS_S = 4.0
 """Of quads of each case in one pair of processes."""
 FEWEST_QUADS = 6
+MACHINES_FAULTS = (FailureKind.CRASH, FailureKind.OUT_OF_MEMORY, FailureKind.TIMEOUT)
+"""Failures of a process that need not be the revision's."""
 ORDERS = (
     (SideName.BASE, SideName.HEAD, SideName.HEAD, SideName.BASE),
     (SideName.HEAD, SideName.BASE, SideName.BASE, SideName.HEAD),
@@ -85,11 +87,20 @@ def measure_pairs(
                 return tuple(known.values())
             started = time.monotonic()
             report(Progress(number, settings.pairs, f"pair {number + 1} of {', '.join(case.id for case in team)}"))
-            for found in _TeamPair(sides, team, number, logs).run():
+            for found in _measured(sides, team, number, logs):
                 known[found.case] = _added(known[found.case], found)
                 keep(known[found.case])
             longest = max(longest, time.monotonic() - started)
     return tuple(known.values())
+
+
+def _measured(sides: Sides, team: Sequence[Case], number: int, logs: Path) -> Iterator[GateCase]:
+    """One pair of each case; what failed as the machine alone can make it fail is tried once more, by itself."""
+    for found in _TeamPair(sides, team, number, logs).run():
+        if found.broken and found.broken.failure.kind in MACHINES_FAULTS:
+            yield from _TeamPair(sides, [found.case], number, logs).run()
+        else:
+            yield found
 
 
 def _added(known: GateCase, found: GateCase) -> GateCase:
@@ -103,6 +114,7 @@ class _Taken:
     phases: Phases | None = None
     evidence: Evidence | None = None
     closing: Closing | None = None
+    calls: int = 0
     blocks: list[float] = field(default_factory=list)
 
 
@@ -162,8 +174,8 @@ class _TeamPair:
         pool.greet(seat)
 
     def _prepare(self, pool: Pool[Seat], seat: Seat) -> None:
-        side = self._sides[seat.side]
-        plan = side.plan
+        planned = self._sides[seat.side]
+        side, plan = planned.side, planned.plan
         order = Prepare(
             case=seat.case,
             workload=plan.workloads[seat.case.workload],
@@ -171,14 +183,16 @@ class _TeamPair:
             data=plan.data,
             seed=plan.seed,
             block_seconds=BLOCK_S,
-            slowdown=side.slowdown,
+            slowdown=planned.slowdown,
+            root=str(side.root) if side.elsewhere else "",
+            elsewhere=str(side.elsewhere or ""),
         )
         reply, _ = pool.ask(seat, order, plan.timeout_s)
         assert isinstance(reply, Prepared), "workers answer in kind"
         if failure := judge_start(seat.case, reply.evidence):
             raise WorkerError(failure)
         taken = self._taken[seat]
-        taken.phases, taken.evidence = reply.phases, reply.evidence
+        taken.phases, taken.evidence, taken.calls = reply.phases, reply.evidence, reply.calls
 
     def _time_quad(self, pool: Pool[Seat], case: Case) -> None:
         order = self._random.choice(ORDERS)
@@ -190,11 +204,17 @@ class _TeamPair:
             self._quads[case].append(Quad((base[0], base[1]), (head[0], head[1])))
 
     def _time_block(self, pool: Pool[Seat], seat: Seat) -> None:
-        reply, _ = pool.ask(seat, Measure(len(self._quads[seat.case])), self._sides[seat.side].plan.timeout_s)
+        order = Measure(len(self._quads[seat.case]), self._calls(seat.case))
+        reply, _ = pool.ask(seat, order, self._sides[seat.side].plan.timeout_s)
         assert isinstance(reply, Measured), "workers answer in kind"
         if failure := judge_block(reply.block):
             raise WorkerError(failure)
         self._taken[seat].blocks.append(reply.block.seconds / reply.block.steps)
+
+    def _calls(self, case: Case) -> int:
+        """In each block of either side: the first call of a block is slower, so both need as many that are not."""
+        calls = [self._taken[Seat(case, side)].calls for side in SideName]
+        return max(calls) if all(calls) else 0
 
     def _close(self, pool: Pool[Seat], seat: Seat) -> None:
         reply, _ = pool.ask(seat, Close(input_pipeline=False), self._sides[seat.side].plan.timeout_s)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import NamedTuple
 
-import msgspec
 import psutil
 
 from stepbench.examination import BusyProcess, Load
@@ -20,19 +19,16 @@ NAMED = 3
 """Processes that are named, at most."""
 WORTH_NAMING = 0.05
 """Processors' worth of time from which on a process is named."""
-_STAT = Path("/proc/stat")
-_IDLE = (3, 4, 7)
-"""idle, iowait and steal, of the numbers in a line of ``/proc/stat``."""
-_COUNTED = 8
-"""The guest times after these are already in them."""
+_BUSY = ("user", "nice", "system", "irq", "softirq")
+"""Work of this system: guest times are in the user's already, and idle, iowait and steal are none."""
 
 
-class CoreTicks(msgspec.Struct, frozen=True):
-    """Time of some processors together since boot, in kernel ticks."""
+class ProcessorSeconds(NamedTuple):
+    """Of some processors together; what a system does not count is 0."""
 
-    busy: int
-    """With work of this system: not idle, and not taken by a hypervisor."""
-    total: int
+    worked: float
+    stolen: float
+    """By a hypervisor, for others."""
 
 
 class Times(NamedTuple):
@@ -44,24 +40,33 @@ class Times(NamedTuple):
 
 def watch_load(seconds: float = WATCH_S) -> Load:
     """Sleep for ``seconds`` and say what others did meanwhile on the processors that this process may use."""
-    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-    known, before = _processor_times(), read_core_ticks(cores)
+    known, before = _processor_times(), processor_seconds()
     started, own = time.monotonic(), time.process_time()
     time.sleep(seconds)
     own, elapsed = time.process_time() - own, time.monotonic() - started
-    after = read_core_ticks(cores)
-    others = None if before is None or after is None else busy_cores(before, after, len(cores))
+    after = processor_seconds()
     return Load(
-        cores=len(cores),
-        others_cores=None if others is None else max(0.0, others - own / elapsed),
+        cores=len(_usable()),
+        others_cores=max(0.0, after.worked - before.worked - own) / elapsed if before and after else None,
         busiest=busiest(known, _processor_times(), elapsed),
     )
 
 
-def busy_cores(before: CoreTicks, after: CoreTicks, cores: int) -> float:
-    """How many of ``cores`` processors were busy on average between two moments."""
-    elapsed = after.total - before.total
-    return cores * min(max((after.busy - before.busy) / elapsed, 0.0), 1.0) if elapsed > 0 else 0.0
+def processor_seconds() -> ProcessorSeconds | None:
+    """Of the processors that this process may use, since boot; None where the system does not tell."""
+    try:
+        every = psutil.cpu_times(percpu=True)
+    except (OSError, psutil.Error):
+        return None
+    usable = _usable()
+    # They are listed by number without it; so where some are offline, a part of the others may be taken for another.
+    times = [each for core, each in enumerate(every) if core in usable or len(usable) >= len(every)]
+    worked = math.fsum(getattr(each, name, 0.0) for each in times for name in _BUSY)
+    return ProcessorSeconds(worked, math.fsum(getattr(each, "steal", 0.0) for each in times))
+
+
+def _usable() -> set[int]:
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 
 
 def busiest(before: Mapping[int, Times], after: Mapping[int, Times], seconds: float) -> tuple[BusyProcess, ...]:
@@ -73,30 +78,6 @@ def busiest(before: Mapping[int, Times], after: Mapping[int, Times], seconds: fl
     ]
     used.sort(key=lambda process: -process.cores)
     return tuple(process for process in used[:NAMED] if process.cores >= WORTH_NAMING)
-
-
-def read_core_ticks(cores: Iterable[int], path: Path = _STAT) -> CoreTicks | None:
-    """The ticks of these processors, summed; ``None`` on a system without ``/proc/stat``."""
-    try:
-        return parse_core_ticks(path.read_text(encoding="ascii", errors="replace"), cores)
-    except OSError:
-        return None
-
-
-def parse_core_ticks(text: str, cores: Iterable[int]) -> CoreTicks | None:
-    """From the text of ``/proc/stat``; ``None`` when it has none of these processors."""
-    wanted = {f"cpu{core}" for core in cores}
-    lines = (line.split() for line in text.splitlines())
-    rows = [_numbers(words[1 : _COUNTED + 1]) for words in lines if words and words[0] in wanted]
-    ticks = [row for row in rows if len(row) == _COUNTED]
-    if not ticks:
-        return None
-    total = sum(map(sum, ticks))
-    return CoreTicks(total - sum(row[column] for row in ticks for column in _IDLE), total)
-
-
-def _numbers(words: list[str]) -> list[int]:
-    return [int(word) for word in words if word.isdecimal()]
 
 
 def _processor_times() -> dict[int, Times]:

@@ -5,11 +5,8 @@ from __future__ import annotations
 import resource
 import time
 
-import psutil
-
+from stepbench.measuring.load import ProcessorSeconds, processor_seconds
 from stepbench.pairs import Disturbance
-
-_BUSY = ("user", "nice", "system", "irq", "softirq")
 
 
 class LoadMeter:
@@ -17,21 +14,19 @@ class LoadMeter:
 
     def __init__(self) -> None:
         self._began = time.monotonic()
-        self._busy, self._stolen = _machine_seconds()
+        self._machine = _machine_seconds()
         self._own = _own_seconds()
 
     def read(self) -> Disturbance:
         """Cores used by other processes, and cores that the hypervisor gave to others, on average since the making."""
         elapsed = max(time.monotonic() - self._began, 1e-9)
-        busy, stolen = _machine_seconds()
-        others = (busy - self._busy) - (_own_seconds() - self._own)
-        return Disturbance(max(0.0, others) / elapsed, max(0.0, stolen - self._stolen) / elapsed)
+        now = _machine_seconds()
+        others = (now.worked - self._machine.worked) - (_own_seconds() - self._own)
+        return Disturbance(max(0.0, others) / elapsed, max(0.0, now.stolen - self._machine.stolen) / elapsed)
 
 
-def _machine_seconds() -> tuple[float, float]:
-    """Processor seconds since boot, of all cores: worked, and stolen. What a system does not count is 0."""
-    times = psutil.cpu_times()
-    return sum(getattr(times, name, 0.0) for name in _BUSY), getattr(times, "steal", 0.0)
+def _machine_seconds() -> ProcessorSeconds:
+    return processor_seconds() or ProcessorSeconds(0.0, 0.0)
 
 
 def _own_seconds() -> float:

@@ -252,6 +252,23 @@ class Pool(Generic[Key]):
             worker.kill()
 
 
+def ask_once(
+    order: Order, log: Path, environment: Mapping[str, str] | None = None, folder: Path | None = None
+) -> Reply:
+    """The reply of a worker of its own, started as :class:`Worker` says and ended then.
+
+    Raises:
+        StepbenchError: when the log cannot be written.
+        WorkerError: when the worker fails.
+    """
+    worker = Worker(log, environment, folder)
+    try:
+        worker.reply(START_TIMEOUT_S)
+        return worker.ask(order, START_TIMEOUT_S)
+    finally:
+        worker.kill()
+
+
 def describe(
     order: Describe, logs: Path, environment: Mapping[str, str] | None = None, folder: Path | None = None
 ) -> Described:
@@ -260,14 +277,10 @@ def describe(
     Raises:
         StepbenchError: when something of it is wrong.
     """
-    worker = Worker(logs / "describe.log", environment, folder)
     try:
-        worker.reply(START_TIMEOUT_S)
-        reply = worker.ask(order, START_TIMEOUT_S)
+        reply = ask_once(order, logs / "describe.log", environment, folder)
     except WorkerError as error:
         raise StepbenchError(f"Loading the workload failed: {error.failure.message}") from error
-    finally:
-        worker.kill()
     if isinstance(reply, Refused):
         raise StepbenchError(reply.message)
     assert isinstance(reply, Described), "workers answer in kind"

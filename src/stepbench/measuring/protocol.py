@@ -40,12 +40,18 @@ class Prepare(msgspec.Struct, frozen=True, tag="prepare"):
     block_seconds: float
     slowdown: float = 0.0
     """Planted to calibrate: after each call the processor is kept busy for this share of the call's time."""
+    root: str = ""
+    """The folder of the revision to measure, where there are several."""
+    elsewhere: str = ""
+    """The folder of another one, of which nothing may be imported."""
 
 
 class Measure(msgspec.Struct, frozen=True, tag="measure"):
     """Time one block; answered by :class:`Measured`."""
 
     round: int
+    calls: int = 0
+    """As many as take the block's seconds, if 0."""
 
 
 class Close(msgspec.Struct, frozen=True, tag="close"):
@@ -142,6 +148,8 @@ class Prepared(msgspec.Struct, frozen=True, tag="prepared"):
 
     phases: Phases
     evidence: Evidence
+    calls: int = 0
+    """In a block; 0 if a worker of an earlier stepbench, which a gate may measure, does not tell."""
 
 
 class Measured(msgspec.Struct, frozen=True, tag="measured"):

@@ -27,8 +27,8 @@ from stepbench.training.workload import Dataset, Workload
 WARM_UP_CALLS = 3
 MIN_RING_CALLS = 2
 RING_BATCHES = 8
-SETTLING_SHARE = 0.3
-"""A call before the block refills the caches, which are cold after a stop. A long call refills them in passing."""
+SETTLED_CALLS = 3
+"""More calls than these are preceded by one that refills the caches, cold after a stop; few do so in passing."""
 WORKER_LOG = Path("/proc/self/fd/2")
 
 Batch = tuple[tf.Tensor, tf.Tensor]
@@ -88,10 +88,13 @@ class WarmCase:
         compile_s = self.compilations.seconds
         return Phases(import_s, data_s, self.build_s, self.first_call_s, compile_s, self.warm_up_s)
 
-    def time_block(self, round_number: int, block_seconds: float) -> Block:
-        """Time about ``block_seconds`` of steps, at least one call, from the initial state."""
-        calls = max(1, round(block_seconds / self.call_s))
-        if self.call_s < block_seconds * SETTLING_SHARE:
+    def calls_in(self, seconds: float) -> int:
+        """How many calls take about so long; at least one."""
+        return max(1, round(seconds / self.call_s))
+
+    def time_block(self, round_number: int, calls: int) -> Block:
+        """Time so many calls, from the initial state."""
+        if calls > SETTLED_CALLS:
             self.call(*self.ring[-1])
         # Before the restoring: what reading files leaves in the caches is not the step's.
         noise_before, energy_before = read_noise(), self._read_energy()
@@ -142,7 +145,7 @@ class WarmCase:
     def _time_input(self, dataset: Dataset, block_seconds: float) -> InputWait:
         batches = iter(input_pipeline_of(self.case, dataset))
         self.call(*next(batches))
-        calls = max(1, round(block_seconds / self.call_s))
+        calls = self.calls_in(block_seconds)
         self.restore()
         waited = 0.0
         started = time.perf_counter()

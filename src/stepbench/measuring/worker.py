@@ -157,7 +157,8 @@ class Worker:
             case Prepare():
                 return self._prepare(order)
             case Measure():
-                return Measured(self._ready().time_block(order.round, self._block_seconds))
+                calls = order.calls or self._ready().calls_in(self._block_seconds)
+                return Measured(self._ready().time_block(order.round, calls))
             case Close():
                 return self._close(order)
             case MakeTrajectory() | Agree() | Train():
@@ -199,6 +200,7 @@ class Worker:
         return self._warm
 
     def _prepare(self, order: Prepare) -> Prepared:
+        from stepbench.measuring.origins import check_origins
         from stepbench.measuring.timing import WarmCase, ring_batches
         from stepbench.training.data import resolve_source
         from stepbench.training.devices import use_device
@@ -216,7 +218,10 @@ class Worker:
         data_s = time.perf_counter() - started
         self._block_seconds = order.block_seconds
         self._warm = WarmCase(order.case, workload, self._dataset, order.seed, order.slowdown)
-        return Prepared(self._warm.phases(self._import_s, data_s), self._warm.evidence)
+        if order.elsewhere:
+            check_origins(Path(order.root).resolve(), Path(order.elsewhere).resolve())
+        calls = self._warm.calls_in(order.block_seconds)
+        return Prepared(self._warm.phases(self._import_s, data_s), self._warm.evidence, calls)
 
 
 def _without_case(order: Describe | Attain | Count) -> Reply:

@@ -21,10 +21,12 @@ REPOSITORY_VARIABLES = (
 )
 """Set by git for its hooks; with them, checking out base would write over the index of the user's own tree."""
 
+# Forced twice, since git locks a worktree while it adds one.
 REMOVE_WORKTREES = """
 read -r _
-for tree in "$2"/*; do git -C "$1" worktree remove --force "$tree"; done
+for tree in "$2"/*; do git -C "$1" worktree remove --force --force "$tree"; done
 rm -rf "$2"
+git -C "$1" worktree prune
 """
 
 
@@ -34,6 +36,8 @@ class Side:
 
     revision: Revision
     root: Path
+    elsewhere: Path | None = None
+    """The user's own tree, where this is not it."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -110,7 +114,7 @@ def _folder_for_worktrees(root: Path) -> Iterator[Path]:
 def _add_worktree(root: Path, folder: Path, name: str) -> Side:
     commit = _commit(root, name)
     _git(root, "worktree", "add", "--detach", "--quiet", str(folder), commit, otherwise=f"git cannot check out {name}")
-    return Side(Revision(name, commit), folder)
+    return Side(Revision(name, commit), folder, elsewhere=root)
 
 
 def _working_tree(root: Path) -> Side:

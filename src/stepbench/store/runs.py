@@ -111,14 +111,19 @@ class Store:
             raise StepbenchError(
                 f"There is no calibration {name!r} in {self.root}: begin one with 'stepbench calibrate'."
             )
-        return files.decode(path, Calibration)
+        found = files.decode(path, Calibration)
+        if found.calibration_id != name:
+            raise StepbenchError(
+                f"{path} is of calibration {found.calibration_id!r}: keep it in a folder of that name."
+            )
+        return found
 
     def newest_calibration(self, fingerprint: str) -> Calibration | None:
         """The newest readable calibration of the machine with that fingerprint."""
         for path in sorted(self.root.glob(f"*/{CALIBRATION_FILE}"), reverse=True):
             with contextlib.suppress(StepbenchError):
                 found = files.decode(path, Calibration)
-                if found.environment.fingerprint == fingerprint:
+                if found.gates and found.environment.fingerprint == fingerprint:
                     return found
         return None
 
