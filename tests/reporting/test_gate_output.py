@@ -212,7 +212,8 @@ def test_a_calibration_shows_what_was_planted_and_how_often_it_was_found() -> No
     assert first == f"calibration 20260102-030405-cafe: gates of {make_case().id}, threshold 2.0%"
     assert nothing.split() == ["nothing", "2", "0", "2", "0", "0%", "[0%,", "84%]", "48.0", "s"]
     assert slower.split()[:6] == ["+10.0%", "1", "1", "0", "0", "100%"]
-    assert " ".join(curve).startswith("By resampling these pairs, gates would call a regression of 0% in 0%, 1% in ")
+    said = " ".join(curve)
+    assert said.startswith("By resampling these pairs, this share of gates would call a regression: 0% with nothing, ")
     page = rendered(calibrations.markdown(measured))
     assert [row[0] for row in page.rows] == ["planted", "nothing", "+10.0%"]
 

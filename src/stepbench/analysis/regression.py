@@ -233,7 +233,7 @@ def _growth(pairs: Sequence[Pair], read: Read) -> float:
 
 
 def _smallest_detectable(logs: Sequence[float], settings: GateSettings, cases: int) -> float | None:
-    """If the spread is as seen; by a normal approximation of the noncentral t (Abramowitz and Stegun, 1964, 26.7.10)."""
+    """If others spread as these; by a normal approximation of noncentral t (Abramowitz and Stegun, 1964, 26.7.10)."""
     if len(logs) < LOOKS[0]:
         return None
     pairs = len(logs) if len(logs) in LOOKS else len(logs) - 1  # One more has to confirm what these find.

@@ -60,8 +60,9 @@ def markdown(found: Calibrated) -> str:
 
 
 def _curve(found: Calibrated) -> str:
-    points = ", ".join(f"{point.slowdown:.0%} in {point.found:.0%}" for point in found.power)
-    return f"By resampling these pairs, gates would call a regression of {points}." if points else ""
+    planted = [f"{point.slowdown:+.0%}" if point.slowdown else "nothing" for point in found.power]
+    shares = ", ".join(f"{point.found:.0%} with {it}" for point, it in zip(found.power, planted, strict=True))
+    return f"By resampling these pairs, this share of gates would call a regression: {shares}." if shares else ""
 
 
 def quote(known: Calibration | None) -> str:
