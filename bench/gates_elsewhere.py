@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from regression_tools import Tool
 
 SLOWDOWNS = (0.0, 0.03, 0.05)
-HEADS = ("check", "planted", "comparisons", "regressions", "share, 95 %", "median ratio", "a comparison takes")
+HEADS = ("check", "planted", "comparisons", "regressions", "share, 95 %", "median ratio", "spread", "takes")
 
 
 def read(output: Path, machine: str) -> list[Comparison]:
@@ -104,11 +104,12 @@ def table(found: Sequence[Comparison]) -> str:
 def _cells(check: str, slowdown: float, judged: Sequence[tuple[bool, Comparison]]) -> tuple[str, ...]:
     called = sum(regression for regression, _ in judged)
     found = share(called, len(judged))
-    ratio = statistics.median(comparison.ratio for _, comparison in judged)
+    ratios = [comparison.ratio for _, comparison in judged]
+    spread = f"{statistics.stdev(ratios):.3f}" if len(ratios) > 1 else ""
     seconds = statistics.fmean(comparison.seconds for _, comparison in judged)
     interval = f"[{found.low or 0:.0%}, {found.high or 0:.0%}]"
     counts = (str(len(judged)), str(called), f"{found.value:.0%} {interval}")
-    return (check, _planted(slowdown), *counts, f"{ratio:.3f}", f"{seconds:.0f} s")
+    return (check, _planted(slowdown), *counts, f"{statistics.median(ratios):.3f}", spread, f"{seconds:.0f} s")
 
 
 def _planted(slowdown: float) -> str:

@@ -95,8 +95,8 @@ def test_the_least_compared_comes_next() -> None:
 def test_the_table_counts_regressions_of_each_check_and_slowdown() -> None:
     found = [make_comparison(), *(make_comparison(0.05, called=called) for called in (True, True, False, True))]
     assert table(found).splitlines()[2:] == [
-        "| a tool, a check | nothing | 1 | 0 | 0% [0%, 98%] | 1.020 | 14 s |",
-        "| a tool, a check | +5% | 4 | 3 | 75% [19%, 99%] | 1.020 | 14 s |",
+        "| a tool, a check | nothing | 1 | 0 | 0% [0%, 98%] | 1.020 |  | 14 s |",
+        "| a tool, a check | +5% | 4 | 3 | 75% [19%, 99%] | 1.020 | 0.000 | 14 s |",
     ]
 
 
