@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,6 +25,11 @@ from stepbench.cli.shared import (
 from stepbench.errors import StepbenchError
 from stepbench.pairs import GateSettings
 
+if TYPE_CHECKING:
+    from stepbench.analysis.regression import GateJudgement
+    from stepbench.pairs import Gate
+    from stepbench.store import Store
+
 SLOWDOWNS = "0%,1%,2%,3%,5%,10%"
 
 
@@ -45,8 +50,7 @@ def gate(
 ) -> None:
     """Judge whether head is slower than base, from both measured now, in turn, on this machine."""
     from stepbench.analysis.regression import GateVerdict, judge_gate
-    from stepbench.gating import GateRequest, draw_page, notes, run_gate
-    from stepbench.reporting import gate as reporting
+    from stepbench.gating import GateRequest, run_gate
     from stepbench.reporting.progress import shown
     from stepbench.store import Store
 
@@ -67,6 +71,16 @@ def gate(
     with shown() as progress:
         found = run_gate(asked, store, progress.progress)
     judgement = judge_gate(found)
+    _print_verdict(found, judgement, store, output, page)
+    say_where(store.folder(found.gate_id))
+    codes = {GateVerdict.PASS: EXIT_FINE, GateVerdict.IMPROVED: EXIT_FINE, GateVerdict.INCONCLUSIVE: EXIT_INCONCLUSIVE}
+    raise typer.Exit(codes.get(judgement.verdict, EXIT_FINDING))
+
+
+def _print_verdict(found: Gate, judgement: GateJudgement, store: Store, output: Format, page: Path | None) -> None:
+    from stepbench.gating import draw_page, notes
+    from stepbench.reporting import gate as reporting
+
     match output:
         case Format.TEXT:
             reporting.print_gate(found, judgement, notes=notes(found, store))
@@ -77,9 +91,6 @@ def gate(
             typer.echo(reporting.markdown(found, judgement, notes=notes(found, store)), nl=False)
         case Format.HTML if page is not None:
             put_page(draw_page(found, store), page)
-    say_where(store.folder(found.gate_id))
-    codes = {GateVerdict.PASS: EXIT_FINE, GateVerdict.IMPROVED: EXIT_FINE, GateVerdict.INCONCLUSIVE: EXIT_INCONCLUSIVE}
-    raise typer.Exit(codes.get(judgement.verdict, EXIT_FINDING))
 
 
 @selecting(execution="graph", precision="float32", device="cpu", data="synthetic")

@@ -184,7 +184,7 @@ class _TeamPair:
             seed=plan.seed,
             block_seconds=BLOCK_S,
             slowdown=planned.slowdown,
-            root=str(side.root) if side.elsewhere else "",
+            root=str(side.root),
             elsewhere=str(side.elsewhere or ""),
         )
         reply, _ = pool.ask(seat, order, plan.timeout_s)

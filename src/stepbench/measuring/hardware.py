@@ -206,9 +206,12 @@ def _physical_cores(root: Path) -> int | None:
 
 
 def _usable_cores(quota: float | None) -> float | None:
-    # macOS has no affinity.
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min((float(limit) for limit in (allowed, quota) if limit is not None), default=None)
+    return min((float(limit) for limit in (len(usable_processors()), quota) if limit), default=None)
+
+
+def usable_processors() -> set[int]:
+    """The numbers of the processors that this process may use; all of them on macOS, which has no affinity."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 0))
 
 
 def _turbo(root: Path) -> bool | None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import psutil
 
 from stepbench.examination import BusyProcess, Load
-from stepbench.measuring.hardware import clean
+from stepbench.measuring.hardware import clean, usable_processors
 
 WATCH_S = 1.0
 """Long against the kernel's tick of mostly 10 ms."""
@@ -46,7 +46,7 @@ def watch_load(seconds: float = WATCH_S) -> Load:
     own, elapsed = time.process_time() - own, time.monotonic() - started
     after = processor_seconds()
     return Load(
-        cores=len(_usable()),
+        cores=len(usable_processors()),
         others_cores=max(0.0, after.worked - before.worked - own) / elapsed if before and after else None,
         busiest=busiest(known, _processor_times(), elapsed),
     )
@@ -58,15 +58,11 @@ def processor_seconds() -> ProcessorSeconds | None:
         every = psutil.cpu_times(percpu=True)
     except (OSError, psutil.Error):
         return None
-    usable = _usable()
+    usable = usable_processors()
     # They are listed by number without it; so where some are offline, a part of the others may be taken for another.
     times = [each for core, each in enumerate(every) if core in usable or len(usable) >= len(every)]
     worked = math.fsum(getattr(each, name, 0.0) for each in times for name in _BUSY)
     return ProcessorSeconds(worked, math.fsum(getattr(each, "steal", 0.0) for each in times))
-
-
-def _usable() -> set[int]:
-    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 
 
 def busiest(before: Mapping[int, Times], after: Mapping[int, Times], seconds: float) -> tuple[BusyProcess, ...]:

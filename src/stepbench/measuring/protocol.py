@@ -41,9 +41,9 @@ class Prepare(msgspec.Struct, frozen=True, tag="prepare"):
     slowdown: float = 0.0
     """Planted to calibrate: after each call the processor is kept busy for this share of the call's time."""
     root: str = ""
-    """The folder of the revision to measure, where there are several."""
+    """The folder of the revision to measure."""
     elsewhere: str = ""
-    """The folder of another one, of which nothing may be imported."""
+    """The folder of another one, of which nothing may be imported; there is none if empty."""
 
 
 class Measure(msgspec.Struct, frozen=True, tag="measure"):

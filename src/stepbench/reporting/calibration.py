@@ -11,7 +11,7 @@ from stepbench.analysis.calibration import Power, Rate, power_curve, rates
 from stepbench.analysis.regression import GateVerdict
 from stepbench.pairs import Calibration
 from stepbench.reporting import formats
-from stepbench.reporting.markdown import escape
+from stepbench.reporting.markdown import escape, table_lines
 from stepbench.reporting.terminal import make_console
 
 HEADS = ("planted", "gates", "regression", "pass", "inconclusive", "found, 95 %", "a gate takes")
@@ -54,8 +54,8 @@ def print_calibration(found: Calibrated, console: Console | None = None) -> None
 
 def markdown(found: Calibrated) -> str:
     """The same in GitHub's markdown."""
-    rows = [list(HEADS), ["--:"] * len(HEADS), *([escape(cell) for cell in _cells(rate)] for rate in found.rates)]
-    lines = [f"**{escape(headline(found))}**", "", *(f"| {' | '.join(row)} |" for row in rows), "", _curve(found)]
+    table = table_lines(HEADS, "r" * len(HEADS), map(_cells, found.rates))
+    lines = [f"**{escape(headline(found))}**", "", *table, "", _curve(found)]
     return "\n".join(lines) + "\n"
 
 

@@ -11,7 +11,7 @@ from stepbench.analysis.comparison import CaseComparison, ComparisonVerdict, com
 from stepbench.errors import StepbenchError
 from stepbench.machine import differences
 from stepbench.reporting import formats
-from stepbench.reporting.markdown import escape
+from stepbench.reporting.markdown import escape, table_lines
 from stepbench.reporting.terminal import make_console
 from stepbench.store import Run
 
@@ -81,8 +81,8 @@ def print_comparison(comparison: Comparison, console: Console | None = None) -> 
 
 def markdown(comparison: Comparison) -> str:
     """The same in GitHub's markdown."""
-    rows = [list(HEADS), [":--", ":--", "--:"], *([escape(cell) for cell in _cells(case)] for case in comparison.cases)]
-    lines = [f"**{escape(headline(comparison))}**", "", *(f"| {' | '.join(row)} |" for row in rows), ""]
+    table = table_lines(HEADS, "llr", map(_cells, comparison.cases))
+    lines = [f"**{escape(headline(comparison))}**", "", *table, ""]
     return "\n".join([*lines, *(f"- {escape(note)}" for note in _notes(comparison))]) + "\n"
 
 

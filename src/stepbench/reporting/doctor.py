@@ -9,7 +9,7 @@ from rich.text import Text
 from stepbench.analysis.diagnosis import Diagnosis, DiagnosisVerdict
 from stepbench.analysis.finding import Finding, Severity
 from stepbench.reporting import formats
-from stepbench.reporting.markdown import escape
+from stepbench.reporting.markdown import escape, table_lines
 from stepbench.reporting.terminal import make_console
 
 HEADS = ("severity", "area", "found", "what to do")
@@ -30,9 +30,8 @@ def print_diagnosis(diagnosis: Diagnosis, console: Console | None = None) -> Non
 
 def markdown(diagnosis: Diagnosis) -> str:
     """The same in GitHub's markdown."""
-    rows = [list(HEADS), [":--"] * len(HEADS)]
-    rows += [[escape(cell) for cell in _cells(finding)] for finding in diagnosis.findings]
-    lines = [*(f"| {' | '.join(row)} |" for row in rows), "", f"**{escape(conclusion(diagnosis))}**"]
+    table = table_lines(HEADS, "l" * len(HEADS), map(_cells, diagnosis.findings))
+    lines = [*table, "", f"**{escape(conclusion(diagnosis))}**"]
     return "\n".join(lines) + "\n"
 
 

@@ -132,11 +132,10 @@ def print_explanation(what: Explained, console: Console | None = None) -> None:
 
 def markdown(what: Explained) -> str:
     """It in GitHub's markdown."""
-    from stepbench.reporting.markdown import escape
+    from stepbench.reporting.markdown import escape, table_lines
 
     heads, rows = cells(what)
-    table = [heads, ["--:", *[":--"] * 2, *["--:"] * 3, ":--"], *[[escape(cell) for cell in row] for row in rows]]
-    lines = [f"**{escape(headline(what))}**", "", *(f"| {' | '.join(row)} |" for row in table), ""]
+    lines = [f"**{escape(headline(what))}**", "", *table_lines(heads, "rllrrrl", rows), ""]
     notes = [f"- {escape(text)}" for text in (*what.doubts, *what.advice)]
     return "\n".join([*lines, *notes]) + "\n"
 

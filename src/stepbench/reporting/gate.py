@@ -23,7 +23,7 @@ from stepbench.analysis.regression import (
 from stepbench.pairs import Gate, GateCase, Revision, SideName
 from stepbench.reporting import explanation, formats
 from stepbench.reporting.explanation import Explained, Traced, explained, print_explanation
-from stepbench.reporting.markdown import escape
+from stepbench.reporting.markdown import escape, table_lines
 from stepbench.reporting.terminal import FILE_WIDTH, make_console
 
 BUSY_CORES = 0.15
@@ -87,9 +87,8 @@ def print_explanations(gate: Gate, console: Console | None = None) -> None:
 
 def markdown(gate: Gate, judgement: GateJudgement, *, notes: Sequence[str] = ()) -> str:
     """Both in GitHub's markdown."""
-    rows = [list(HEADS), [":--", ":--", "--:", "--:", "--:", "--:"]]
-    rows += [[escape(cell) for cell in _cells(case)] for case in judgement.cases]
-    lines = [f"**{escape(headline(gate, judgement))}**", "", *(f"| {' | '.join(row)} |" for row in rows), ""]
+    table = table_lines(HEADS, "llrrrr", map(_cells, judgement.cases))
+    lines = [f"**{escape(headline(gate, judgement))}**", "", *table, ""]
     listed = "\n".join([*lines, *(f"- {escape(note)}" for note in (*_notes(gate, judgement), *notes))]) + "\n"
     return "\n".join([listed, *map(explanation.markdown, explanations(gate).values())])
 

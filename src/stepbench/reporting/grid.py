@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from stepbench.reporting import formats
-from stepbench.reporting.markdown import escape
+from stepbench.reporting.markdown import escape, table_lines
 from stepbench.reporting.table import safe
 from stepbench.reporting.terminal import make_console
 
@@ -53,9 +53,8 @@ def _padded(cell: str, width: int, to_the_right: bool) -> str:  # noqa: FBT001 -
 
 def markdown_grid(grid: Grid) -> str:
     """The same in GitHub's markdown."""
-    marks = ["--:" if head in grid.figures else ":--" for head in grid.heads]
-    rows = [[*grid.heads], marks, *([escape(cell) for cell in row] for row in grid.rows)]
-    lines = [f"**{escape(grid.title)}**", "", *(f"| {' | '.join(row)} |" for row in rows), ""]
+    sides = "".join("r" if head in grid.figures else "l" for head in grid.heads)
+    lines = [f"**{escape(grid.title)}**", "", *table_lines(grid.heads, sides, grid.rows), ""]
     return "\n".join([*lines, *(f"- {escape(note)}" for note in grid.notes)]) + "\n"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 
 from stepbench.reporting import columns, formats
 from stepbench.reporting.columns import Column
@@ -66,5 +67,11 @@ def _cell(column: Column, case: CaseSummary) -> str:
     return f"~~{text}~~" if column is columns.SPEEDUP and not columns.counts(case) else text
 
 
-def _row(cells: list[str]) -> str:
+def table_lines(heads: Sequence[str], sides: str, rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a table, its cells escaped; ``sides`` has for each column the side its cells keep to, l or r."""
+    marks = [{"l": ":--", "r": "--:"}[side] for side in sides]
+    return [_row(heads), _row(marks), *(_row([escape(cell) for cell in row]) for row in rows)]
+
+
+def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
