@@ -9,9 +9,9 @@ import statistics
 import sys
 from pathlib import Path
 
-from stepbench.analysis.equivalence import anchor_of
-from stepbench.store import Store
-from stepbench.verification import Curve
+from stepbench.judge.training import anchor_of
+from stepbench.records.store import Store
+from stepbench.records.verify import Curve
 
 
 def accuracies(curve: Curve) -> list[float]:

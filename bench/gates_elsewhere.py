@@ -26,10 +26,10 @@ import msgspec
 from regression_tools import Asv, Comparison, PytestBenchmark
 from step_repository import StepRepository
 
-from stepbench.analysis.calibration import share
+from stepbench.commands.options import duration
 from stepbench.errors import StepbenchError
-from stepbench.measuring.environment import collect
-from stepbench.options import duration
+from stepbench.judge.calibrate import share
+from stepbench.probes.environment import collect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import msgspec
 
-from stepbench.measurement import Measurement
-from stepbench.store import LATEST, Run, Store
-from stepbench.store.names import INDEX_FILE
+from stepbench.records.run import Measurement
+from stepbench.records.store import LATEST, Run, Store
+from stepbench.records.store.names import INDEX_FILE
 
 RUNS = 1000
 REPEATS = 5

@@ -11,12 +11,12 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from stepbench.analysis.statistics import mean_interval
-from stepbench.measuring.timing import WarmCase
-from stepbench.spec import Case, Device, Precision, Variant
+from stepbench.judge.statistics import mean_interval
+from stepbench.records.cases import Case, Device, Precision, Variant
 from stepbench.training.data import resolve_source
 from stepbench.training.devices import use_device
 from stepbench.training.workload import load_workload
+from stepbench.worker.timing import WarmCase
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 import keras
 import tensorflow as tf
 
-from stepbench.analysis.breakdown import break_down
-from stepbench.analysis.statistics import mean_interval
-from stepbench.measuring.timing import WarmCase
-from stepbench.measuring.tracing import trace_case
-from stepbench.spec import DEFAULT_EXECUTIONS, EAGER, XLA, Case, Device, Precision, Tracing, Variant
+from stepbench.judge.breakdown import break_down
+from stepbench.judge.statistics import mean_interval
+from stepbench.records.cases import DEFAULT_EXECUTIONS, EAGER, XLA, Case, Device, Precision, Tracing, Variant
 from stepbench.training.data import resolve_source
 from stepbench.training.devices import use_device
 from stepbench.training.workload import load_workload
+from stepbench.worker.profile import trace_case
+from stepbench.worker.timing import WarmCase
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from stepbench.analysis.reference_curve import CURVE_FILE, Curves, band, read_curves
+from stepbench.judge.reference_curve import CURVE_FILE, Curves, band, read_curves
 
 STEPBENCH = str(Path(sys.executable).with_name("stepbench"))
 EPOCH = re.compile(r"Epoch \d+, Loss: ([\d.]+), Accuracy: ([\d.]+)%")

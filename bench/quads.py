@@ -17,11 +17,11 @@ from pathlib import Path
 
 from replicates import SIDES, TIMEOUT_S, measure_quad, started
 
-from stepbench.analysis.regression import log_ratio
-from stepbench.measuring.pool import Pool
-from stepbench.measuring.protocol import Prepare
-from stepbench.pairs import Pair, Quad, SideFacts, SideName
-from stepbench.spec import Case, Device, Precision, Variant
+from stepbench.engine.pool import Pool
+from stepbench.judge.gate import log_ratio
+from stepbench.records.cases import Case, Device, Precision, Variant
+from stepbench.records.gate import Pair, Quad, SideFacts, SideName
+from stepbench.records.protocol import Prepare
 
 CASE = Case("cifar-cnn", Variant("graph", Precision.FLOAT32), Device.CPU, 64)
 LENGTHS_S = (0.01, 0.03, 0.06, 0.12)

@@ -8,9 +8,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from stepbench.reporting.formats import estimate
-from stepbench.reporting.summary import summarize
-from stepbench.store import Store
+from stepbench.records.store import Store
+from stepbench.report.formats import estimate
+from stepbench.report.summary import summarize
 
 
 def main() -> None:

@@ -20,12 +20,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from stepbench.analysis.regression import log_ratio
-from stepbench.measuring.gate import BLOCK_S, ORDERS
-from stepbench.measuring.pool import Pool
-from stepbench.measuring.protocol import Measure, Measured, Prepare
-from stepbench.pairs import Pair, Quad, SideFacts, SideName
-from stepbench.spec import Case, Device, Precision, Variant
+from stepbench.engine.gate import BLOCK_S, ORDERS
+from stepbench.engine.pool import Pool
+from stepbench.judge.gate import log_ratio
+from stepbench.records.cases import Case, Device, Precision, Variant
+from stepbench.records.gate import Pair, Quad, SideFacts, SideName
+from stepbench.records.protocol import Measure, Measured, Prepare
 
 BUILDINGS = 5
 QUADS = 80

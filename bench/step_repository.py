@@ -33,8 +33,8 @@ STEP = '''\
 import functools
 import itertools
 
-from stepbench.measuring.timing import WARM_UP_CALLS, make_ring, slowed
-from stepbench.spec import Case, Device, Precision, Variant
+from stepbench.worker.timing import WARM_UP_CALLS, make_ring, slowed
+from stepbench.records.cases import Case, Device, Precision, Variant
 from stepbench.training.data import resolve_source
 from stepbench.training.devices import use_device
 from stepbench.training.step import build_state

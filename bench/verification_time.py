@@ -12,14 +12,14 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stepbench.commands import measure_run, start_run
-from stepbench.options import measuring_request
-from stepbench.planning import make_plan
-from stepbench.spec import Verification
-from stepbench.store import Store
+from stepbench.commands.options import measuring_request
+from stepbench.commands.plan import make_plan
+from stepbench.commands.run import measure_run, start_run
+from stepbench.records.cases import Verification
+from stepbench.records.store import Store
 
 if TYPE_CHECKING:
-    from stepbench.measuring.schedule import Progress
+    from stepbench.records.progress import Progress
 
 
 class Stopwatch:

@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from stepbench.store import Run, Store
+from stepbench.records.store import Run, Store
 
 STEPBENCH = str(Path(sys.executable).with_name("stepbench"))
 

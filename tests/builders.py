@@ -8,8 +8,21 @@ from typing import Any
 
 import msgspec
 
-from stepbench.machine import Cpu, Environment, Host, Noise, Software
-from stepbench.measurement import (
+from stepbench.records.cases import (
+    BUILT_IN_EXECUTIONS,
+    EAGER,
+    GRAPH,
+    KERAS,
+    XLA,
+    Case,
+    Device,
+    Plan,
+    Precision,
+    Tracing,
+    Variant,
+)
+from stepbench.records.machine import Cpu, Environment, Host, Noise, Software
+from stepbench.records.run import (
     Block,
     BlockMeasured,
     Closing,
@@ -23,21 +36,8 @@ from stepbench.measurement import (
     ReplicateEnded,
     ReplicateStarted,
 )
-from stepbench.spec import (
-    BUILT_IN_EXECUTIONS,
-    EAGER,
-    GRAPH,
-    KERAS,
-    XLA,
-    Case,
-    Device,
-    Plan,
-    Precision,
-    Tracing,
-    Variant,
-)
-from stepbench.store import Run, session_of
-from stepbench.trace import Operation, Trace, TraceFacts
+from stepbench.records.store import Run, session_of
+from stepbench.records.trace import Operation, Trace, TraceFacts
 
 STEPS = 10
 MEBIBYTE = 2**20

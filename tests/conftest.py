@@ -24,7 +24,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def in_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Invoke:
     """Call the command line in this process, which may start no worker."""
     from stepbench import cli
-    from stepbench.measuring import pool
+    from stepbench.engine import pool
 
     def start(*_: object) -> None:
         pytest.fail("a worker was started for what could be decided without one")

@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from stepbench.examination import Data, Disk, Examination, Load, NvidiaDriver, TensorFlowFacts
-from stepbench.machine import GIB, Cpu, Environment, Gpu, Host, Memory, Software
+from stepbench.records.doctor import Data, Disk, Examination, Load, NvidiaDriver, TensorFlowFacts
+from stepbench.records.machine import GIB, Cpu, Environment, Gpu, Host, Memory, Software
 
 GPU = Gpu(
     name="NVIDIA H200",

@@ -11,10 +11,10 @@ from typing import Any
 import msgspec
 from builders import ENVIRONMENT, STARTED, make_case, make_measurement, make_run
 
-from stepbench.machine import Cpu, Environment, Repository
-from stepbench.reporting.history import History, history_of
-from stepbench.spec import Case
-from stepbench.store import Brief, Run, Store, read_briefs
+from stepbench.records.cases import Case
+from stepbench.records.machine import Cpu, Environment, Repository
+from stepbench.records.store import Brief, Run, Store, read_briefs
+from stepbench.report.history import History, history_of
 
 CASE = make_case()
 ELSEWHERE = msgspec.structs.replace(ENVIRONMENT, cpu=Cpu(model="Another CPU", usable_cores=8.0))

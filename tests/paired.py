@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 from builders import ENVIRONMENT, MEBIBYTE, STARTED, make_case, make_operation, make_plan, make_trace
 
-from stepbench.measurement import Failure, FailureKind
-from stepbench.pairs import (
+from stepbench.records.cases import Case
+from stepbench.records.gate import (
     Broken,
     Calibration,
     CalibrationGate,
@@ -23,7 +23,7 @@ from stepbench.pairs import (
     SideFacts,
     SideName,
 )
-from stepbench.spec import Case
+from stepbench.records.run import Failure, FailureKind
 
 STEP_S = 0.01
 QUADS = 24

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import msgspec
 from builders import ENVIRONMENT, MEBIBYTE, make_case, make_measurement, make_operation, make_run, make_trace
 
-from stepbench.analysis.statistics import Estimate
-from stepbench.machine import Repository
-from stepbench.measurement import Attainable, Measurement
-from stepbench.reporting.recommendation import Recommendation
-from stepbench.reporting.summary import CaseSummary, Summary, summarize
-from stepbench.spec import EAGER, GRAPH, XLA, Case, Device
-from stepbench.store import Run
-from stepbench.verification import Agreement, Curve, Point, TensorError, Test
+from stepbench.judge.statistics import Estimate
+from stepbench.records.cases import EAGER, GRAPH, XLA, Case, Device
+from stepbench.records.machine import Repository
+from stepbench.records.run import Attainable, Measurement
+from stepbench.records.store import Run
+from stepbench.records.verify import Agreement, Curve, Point, TensorError, Test
+from stepbench.report.recommendation import Recommendation
+from stepbench.report.summary import CaseSummary, Summary, summarize
 
 ATTAINABLE = Attainable(Device.CPU, {"float32": 2e11, "bfloat16": 8e11}, 4e10)
 LOCK = "0123456789abcdef" * 4 + "  requirements.lock"

@@ -10,9 +10,9 @@ import pytest
 from builders import ENVIRONMENT, make_case, make_failed, make_measurement, make_plan, make_run
 
 from stepbench.errors import StepbenchError
-from stepbench.measurement import Event
-from stepbench.spec import Plan
-from stepbench.store import JOURNAL_FILE, Journal, Run, Store
+from stepbench.records.cases import Plan
+from stepbench.records.run import Event
+from stepbench.records.store import JOURNAL_FILE, Journal, Run, Store
 
 GRAPH = make_case("graph")
 XLA = make_case("xla")

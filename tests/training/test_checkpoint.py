@@ -10,11 +10,12 @@ from typing import Any
 
 import keras
 import numpy as np
+import places
 import pytest
 from numpy.typing import NDArray
 
 import stepbench
-from stepbench.spec import Case, Device, Precision, Variant
+from stepbench.records.cases import Case, Device, Precision, Variant
 from stepbench.training.checkpoint import Checkpoints
 from stepbench.training.data import resolve_source
 from stepbench.training.devices import use_device
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.tensorflow
 
 use_device(Device.CPU)  # While tests are collected: later TensorFlow may have started.
 
-TABULAR = load_workload(f"{Path(__file__).parents[2]}/examples/tabular.py:workload")
+TABULAR = load_workload(f"{places.EXAMPLES}/tabular.py:workload")
 TRAINING: dict[str, str | int | bool] = {"case": "a/graph/float32/cpu/b16", "seed": 0, "data": "synthetic"}
 EPOCH = Epoch(1, loss=1.5, accuracy=0.25, seconds=2.0, examples=64)
 

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 import stepbench
-from stepbench.spec import Device
+from stepbench.records.cases import Device
 from stepbench.training.devices import device_kind, use_device, visible_devices
 
 pytestmark = pytest.mark.tensorflow

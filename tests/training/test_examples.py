@@ -2,17 +2,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
+import places
 import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
 import stepbench
-from stepbench.spec import Case, Device, Precision, Variant
+from stepbench.records.cases import Case, Device, Precision, Variant
 from stepbench.training.devices import use_device
 from stepbench.training.step import TrainState, build_state, train_step
 from stepbench.training.variants import build_call, execution_named
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 use_device(Device.CPU)  # While tests are collected: later TensorFlow may have started.
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = places.EXAMPLES
 TABULAR = load_workload(f"{EXAMPLES}/tabular.py:workload")
 import_user_module(f"{EXAMPLES}/hand_written_step.py")
 

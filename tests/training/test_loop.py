@@ -3,17 +3,17 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
+import places
 import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
 import stepbench
-from stepbench.spec import Case, Device, Precision, Variant
+from stepbench.records.cases import Case, Device, Precision, Variant
 from stepbench.training import variants
 from stepbench.training.data import resolve_source
 from stepbench.training.devices import use_device
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 use_device(Device.CPU)  # While tests are collected: later TensorFlow may have started.
 
-TABULAR = load_workload(f"{Path(__file__).parents[2]}/examples/tabular.py:workload")
+TABULAR = load_workload(f"{places.EXAMPLES}/tabular.py:workload")
 ROWS = TABULAR.data(DataSource("synthetic", limit=100))
 
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 import stepbench
-from stepbench.spec import Device, Precision
+from stepbench.records.cases import Device, Precision
 from stepbench.training.devices import use_device
 from stepbench.training.step import TrainState, build_state, train_step
 from stepbench.training.workload import Workload, load_workload

@@ -1,17 +1,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
+import places
 import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
 import stepbench
-from stepbench.spec import BUILT_IN_EXECUTIONS, DEFAULT_EXECUTIONS, Case, Device, Precision, Variant
+from stepbench.records.cases import BUILT_IN_EXECUTIONS, DEFAULT_EXECUTIONS, Case, Device, Precision, Variant
 from stepbench.training import step as step_module
 from stepbench.training import variants
 from stepbench.training.data import resolve_source
@@ -29,7 +29,7 @@ use_device(Device.CPU)  # While tests are collected: later TensorFlow may have s
 
 BATCH = 16
 CNN = load_workload("cifar-cnn")
-TABULAR = load_workload(f"{Path(__file__).parents[2]}/examples/tabular.py:workload")
+TABULAR = load_workload(f"{places.EXAMPLES}/tabular.py:workload")
 SOURCE = resolve_source("synthetic", limit=6 * BATCH)
 IMAGES = CNN.data(SOURCE)
 ROWS = TABULAR.data(SOURCE)

@@ -7,7 +7,19 @@ from typing import NoReturn
 
 import typer
 
-from stepbench.cli import diagnosing, gates, history, measuring, reading, training
+from stepbench.cli.baseline import baseline
+from stepbench.cli.calibrate import calibrate
+from stepbench.cli.compare import compare
+from stepbench.cli.doctor import doctor
+from stepbench.cli.explain import explain
+from stepbench.cli.gate import gate
+from stepbench.cli.history import history
+from stepbench.cli.profile import profile
+from stepbench.cli.report import report
+from stepbench.cli.run import run
+from stepbench.cli.tensorboard import tensorboard
+from stepbench.cli.train import train
+from stepbench.cli.verify import verify
 from stepbench.errors import StepbenchError
 
 app = typer.Typer(
@@ -19,21 +31,11 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 for command in (
-    measuring.run,
-    reading.report,
-    measuring.verify,
-    measuring.profile,
-    reading.explain,
-    reading.tensorboard,
-    gates.gate,
-    reading.compare,
-    gates.calibrate,
-    history.history,
-    training.train,
-    diagnosing.doctor,
+    *(run, report, verify, profile, explain, tensorboard),
+    *(gate, compare, calibrate, history, train, doctor),
 ):
     app.command()(command)
-app.add_typer(history.baseline)
+app.add_typer(baseline)
 
 
 def main() -> None:

@@ -9,13 +9,13 @@ from typing import Annotated, TypedDict, get_type_hints
 
 import typer
 
-from stepbench import options
 from stepbench.cli.shared import DataOption, PluginOption, WorkloadsOption
-from stepbench.spec import DEFAULT_EXECUTIONS, Precision
+from stepbench.commands import options
+from stepbench.records.cases import DEFAULT_EXECUTIONS, Precision
 
 
 class SelectionOptions(TypedDict):
-    """Texts of the command line, as :func:`stepbench.options.measuring_request` takes them."""
+    """Texts of the command line, as :func:`stepbench.commands.options.measuring_request` takes them."""
 
     workload: WorkloadsOption
     execution: Annotated[str, typer.Option(help="Comma list of eager, graph, xla, keras or plugins'.")]

@@ -12,9 +12,9 @@ import typer
 from stepbench.errors import StepbenchError
 
 if TYPE_CHECKING:
-    from stepbench.planning import Request
-    from stepbench.reporting.summary import Summary
-    from stepbench.store import Run
+    from stepbench.commands.plan import Request
+    from stepbench.records.store import Run
+    from stepbench.report.summary import Summary
 
 
 EXIT_FINE = 0
@@ -53,10 +53,10 @@ def measured(
     request: Request, results: Path, resume: str | None = None, budget_s: float | None = None
 ) -> tuple[Run, Path]:
     """A new run, or an old one continued, measured to its end; and its folder."""
-    from stepbench.commands import measure_run, start_run
-    from stepbench.planning import make_plan
-    from stepbench.reporting.progress import shown
-    from stepbench.store import Store
+    from stepbench.commands.plan import make_plan
+    from stepbench.commands.run import measure_run, start_run
+    from stepbench.records.store import Store
+    from stepbench.report.progress import shown
 
     store = Store(results)
     with shown() as progress:
@@ -73,8 +73,8 @@ def measured(
 
 def finish(run: Run, folder: Path, output: Format) -> NoReturn:
     """Print the report and exit: failed or different cases are a finding, a run without any number is useless."""
-    from stepbench.analysis.equivalence import Verdict
-    from stepbench.reporting.summary import Status
+    from stepbench.judge.training import Verdict
+    from stepbench.report.summary import Status
 
     cases = print_report(run, output, folder=folder).cases
     if output is not Format.HTML:
@@ -109,21 +109,21 @@ def print_report(
     summary = summarized(run, only)
     match output:
         case Format.TEXT:
-            from stepbench.reporting.terminal import print_summary
+            from stepbench.report.terminal import print_summary
 
             print_summary(summary, operations=only is not None)
         case Format.JSON:
             print_json(summary)
         case Format.MARKDOWN:
-            from stepbench.reporting.markdown import markdown
+            from stepbench.report.markdown import markdown
 
             typer.echo(markdown(summary), nl=False)
         case Format.CSV:
-            from stepbench.reporting.table import comma_separated
+            from stepbench.report.table import comma_separated
 
             typer.echo(comma_separated(summary), nl=False)
         case Format.HTML:
-            from stepbench.reporting.html.page import page as html
+            from stepbench.report.html.page import page as html
 
             put_page(html(run, summary), page or report_file(folder))
     return summary
@@ -131,7 +131,7 @@ def print_report(
 
 def summarized(run: Run, only: Container[str] | None = None) -> Summary:
     """The summary of a run, or of certain of its cases; of an unfinished one it is said how to continue it."""
-    from stepbench.reporting.summary import restricted, summarize
+    from stepbench.report.summary import restricted, summarize
 
     if not run.finished:
         typer.echo(f"This run is unfinished: continue it with 'stepbench run --resume {run.run_id}'.", err=True)
@@ -140,7 +140,7 @@ def summarized(run: Run, only: Container[str] | None = None) -> Summary:
 
 def report_file(folder: Path) -> Path:
     """Where the page of the run or the gate in ``folder`` is."""
-    from stepbench.reporting.html.files import REPORT_FILE
+    from stepbench.report.html.files import REPORT_FILE
 
     return folder / REPORT_FILE
 
@@ -156,7 +156,7 @@ def put_page(page: str, path: Path) -> None:
     if str(path) == "-":
         typer.echo(page.encode(), nl=False)
         return
-    from stepbench.reporting.html.files import write_page
+    from stepbench.report.html.files import write_page
 
     write_page(page, path)
     typer.echo(f"The page is {path}.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from stepbench.errors import StepbenchError
-from stepbench.spec import Device
+from stepbench.records.cases import Device
 
 
 def visible_devices() -> tuple[Device, ...]:

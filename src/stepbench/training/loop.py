@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from stepbench.errors import StepbenchError
-from stepbench.spec import Case
+from stepbench.records.cases import Case
 from stepbench.training.devices import use_device
 from stepbench.training.evaluation import Evaluation, Evaluator
 from stepbench.training.step import TrainState, build_state

@@ -14,7 +14,7 @@ import keras
 import tensorflow as tf
 
 from stepbench.errors import StepbenchError
-from stepbench.spec import BUGS, GRAPH, INNOCENT
+from stepbench.records.cases import BUGS, GRAPH, INNOCENT
 from stepbench.training.step import TrainState, train_step
 from stepbench.training.variants import variant
 

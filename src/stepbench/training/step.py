@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from stepbench.errors import StepbenchError
-from stepbench.spec import Precision
+from stepbench.records.cases import Precision
 from stepbench.training.workload import Workload
 
 MAX_SEED = 2**32 - 1

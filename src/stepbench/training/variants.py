@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stepbench.errors import StepbenchError
-from stepbench.spec import BUILT_IN_EXECUTIONS, EAGER, GRAPH, KERAS, XLA, Case, check_name
+from stepbench.records.cases import BUILT_IN_EXECUTIONS, EAGER, GRAPH, KERAS, XLA, Case, check_name
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from stepbench.errors import StepbenchError
-from stepbench.spec import check_name
+from stepbench.records.cases import check_name
 
 if TYPE_CHECKING:
     import keras

@@ -1,1 +1,0 @@
-"""From raw measurements to estimates and verdicts."""

@@ -1,0 +1,32 @@
+"""The command that looks at the machine: doctor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from stepbench.cli.shared import EXIT_FINDING, EXIT_FINE, Format, FormatOption, ResultsOption, print_json
+from stepbench.errors import StepbenchError
+
+
+def doctor(results: ResultsOption = Path("results"), output: FormatOption = Format.TEXT) -> None:
+    """Say what on this machine helps or spoils measurements, and how to mend it."""
+    if output in (Format.CSV, Format.HTML):
+        raise StepbenchError("A diagnosis is no table of cases and no page: use --format text, json or markdown.")
+    from stepbench.engine.doctor import examine
+    from stepbench.judge.doctor import DiagnosisVerdict, diagnose
+    from stepbench.report import doctor as reporting
+    from stepbench.report.progress import shown
+
+    with shown() as progress:
+        progress.say("looking at the machine and starting a worker")
+        found = diagnose(examine(results))
+    match output:
+        case Format.TEXT:
+            reporting.print_diagnosis(found)
+        case Format.JSON:
+            print_json(found)
+        case Format.MARKDOWN:
+            typer.echo(reporting.markdown(found), nl=False)
+    raise typer.Exit(EXIT_FINDING if found.verdict is DiagnosisVerdict.SPOILED else EXIT_FINE)

@@ -1,0 +1,36 @@
+"""The command ``explain``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stepbench.cli.shared import Format, FormatOption, ResultsOption, print_json
+from stepbench.errors import StepbenchError
+
+
+def explain(
+    a: Annotated[
+        str, typer.Argument(metavar="A", help="A case: its id, or enough of it, such as eager or xla/float32.")
+    ],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another. RUN:CASE names a case of another run.")],
+    run_name: Annotated[str, typer.Option("--run", metavar="RUN", help="The run that holds them.")] = "latest",
+    results: ResultsOption = Path("results"),
+    output: FormatOption = Format.TEXT,
+) -> None:
+    """Say why case A is faster or slower than case B, from their traces."""
+    from stepbench.commands.run import explain_cases
+    from stepbench.report import explanation
+
+    explained = explain_cases(a, b, run_name, results)
+    match output:
+        case Format.TEXT:
+            explanation.print_explanation(explained)
+        case Format.JSON:
+            print_json(explained)
+        case Format.MARKDOWN:
+            typer.echo(explanation.markdown(explained), nl=False)
+        case Format.CSV | Format.HTML:
+            raise StepbenchError("An explanation is no table and no page: use --format text, json or markdown.")

@@ -1,0 +1,91 @@
+"""The command ``gate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stepbench.cli.selection import SelectionOptions, selecting
+from stepbench.cli.shared import (
+    EXIT_FINDING,
+    EXIT_FINE,
+    EXIT_INCONCLUSIVE,
+    Format,
+    FormatOption,
+    PageOption,
+    ResultsOption,
+    check_page_option,
+    print_json,
+    put_page,
+    say_where,
+)
+from stepbench.commands import options
+from stepbench.errors import StepbenchError
+from stepbench.records.gate import GateSettings
+
+if TYPE_CHECKING:
+    from stepbench.judge.gate import GateJudgement
+    from stepbench.records.gate import Gate
+    from stepbench.records.store import Store
+
+
+@selecting(data="synthetic")
+def gate(
+    selection: SelectionOptions,
+    base: Annotated[str, typer.Option(help="The revision to compare with: a commit, a branch, a tag.")],
+    head: Annotated[str | None, typer.Option(help="The revision to judge; the working tree if not given.")] = None,
+    cases: Annotated[str | None, typer.Option(help="Only these of the cases: a comma list of ids or parts.")] = None,
+    threshold: Annotated[str, typer.Option(help="The slowdown that matters.")] = f"{GateSettings().threshold:.0%}",
+    budget: Annotated[
+        str | None, typer.Option(help="About how long to measure at most; 3m a case and 12m in all if not given.")
+    ] = None,
+    repo: Annotated[Path, typer.Option(help="A folder in the repository to compare revisions of.")] = Path(),
+    results: ResultsOption = Path("results"),
+    output: FormatOption = Format.TEXT,
+    page: PageOption = None,
+) -> None:
+    """Judge whether head is slower than base, from both measured now, in turn, on this machine."""
+    from stepbench.commands.gate import GateRequest, run_gate
+    from stepbench.judge.gate import GateVerdict, judge_gate
+    from stepbench.records.store import Store
+    from stepbench.report.progress import shown
+
+    if output is Format.CSV:
+        raise StepbenchError("A verdict is no table: use --format text, json, markdown or html.")
+    check_page_option(output, page)
+    asked = GateRequest(
+        base=base,
+        head=head,
+        repository=repo.resolve(),
+        request=options.measuring_request(**selection),
+        only=options.names("--cases", cases) if cases else (),
+        settings=GateSettings(threshold=options.share("--threshold", threshold)),
+        budget_s=None if budget is None else options.duration("--budget", budget),
+    )
+    store = Store(results)
+    store.check_writable()
+    with shown() as progress:
+        found = run_gate(asked, store, progress.progress)
+    judgement = judge_gate(found)
+    _print_verdict(found, judgement, store, output, page)
+    say_where(store.folder(found.gate_id))
+    codes = {GateVerdict.PASS: EXIT_FINE, GateVerdict.IMPROVED: EXIT_FINE, GateVerdict.INCONCLUSIVE: EXIT_INCONCLUSIVE}
+    raise typer.Exit(codes.get(judgement.verdict, EXIT_FINDING))
+
+
+def _print_verdict(found: Gate, judgement: GateJudgement, store: Store, output: Format, page: Path | None) -> None:
+    from stepbench.commands.gate import draw_page, notes
+    from stepbench.report import gate as reporting
+
+    match output:
+        case Format.TEXT:
+            reporting.print_gate(found, judgement, notes=notes(found, store))
+            reporting.print_explanations(found)
+        case Format.JSON:
+            print_json(reporting.report(found, judgement))
+        case Format.MARKDOWN:
+            typer.echo(reporting.markdown(found, judgement, notes=notes(found, store)), nl=False)
+        case Format.HTML if page is not None:
+            put_page(draw_page(found, store), page)

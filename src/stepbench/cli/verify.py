@@ -1,0 +1,53 @@
+"""The command ``verify``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stepbench.cli.selection import SelectionOptions, selecting
+from stepbench.cli.shared import (
+    EXIT_FINDING,
+    EXIT_FINE,
+    Format,
+    FormatOption,
+    MarginOption,
+    ResultsOption,
+    SeedsOption,
+    StepsOption,
+    finish,
+    measured,
+)
+from stepbench.commands import options
+from stepbench.records.cases import Verification
+
+DEFAULTS = Verification()
+
+
+@selecting()
+def verify(
+    selection: SelectionOptions,
+    seeds: SeedsOption = DEFAULTS.seeds,
+    steps: StepsOption = DEFAULTS.steps,
+    margin: MarginOption = f"{DEFAULTS.margin:.0%}",
+    self_test: Annotated[bool, typer.Option("--self-test", help="Plant bugs and see them caught.")] = False,
+    results: ResultsOption = Path("results"),
+    output: FormatOption = Format.TEXT,
+) -> None:
+    """Verify that variants converge like eager float32, without timing them."""
+    from stepbench.commands.plan import with_planted_bugs
+
+    request = options.measuring_request(
+        **selection,
+        replicates=0,
+        verification=Verification(seeds, steps, options.share("--margin", margin)),
+    )
+    if not self_test:
+        finish(*measured(request, results), output)
+    from stepbench.report.planted import print_self_test
+    from stepbench.report.summary import summarize
+
+    all_well = print_self_test(summarize(measured(with_planted_bugs(request), results)[0]))
+    raise typer.Exit(EXIT_FINE if all_well else EXIT_FINDING)

@@ -1,0 +1,186 @@
+"""Command-line texts turned into values; every refusal is one sentence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TypeVar
+
+from stepbench.commands.plan import Request
+from stepbench.errors import StepbenchError
+from stepbench.records.cases import DEFAULT_EXECUTIONS, Device, Precision, Tracing, Verification
+from stepbench.training.workload import BUILT_IN_WORKLOADS
+
+_Choice = TypeVar("_Choice", bound=StrEnum)
+_Value = TypeVar("_Value")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|)")
+_SHARE = re.compile(r"(\d{1,3}(?:\.\d{1,9})?)\s*(%?)")
+_UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
+ALL_DEVICES = "all"
+MOST_DIGITS = 9
+"""Of a number that still means something; longer ones overflow in TensorFlow, or even in Python."""
+LONGEST_S = 1e9
+
+
+def measuring_request(  # noqa: PLR0913 - one argument an option, all by name.
+    *,
+    workload: str = "cifar-cnn",
+    execution: str = ",".join(DEFAULT_EXECUTIONS),
+    precision: str = ",".join(Precision),
+    device: str = ALL_DEVICES,
+    batch_size: str = "64",
+    steps_per_call: str = "1",
+    data: str = "auto",
+    plugin: Sequence[str] | None = None,
+    replicates: int = 5,
+    rounds: int = 9,
+    timeout: str = "120s",
+    input_pipeline: bool = True,
+    seed: int = 0,
+    verification: Verification | None = None,
+    tracing: Tracing | None = None,
+) -> Request:
+    """What to measure, from the texts of a command line or a pytest marker; comma lists where several make sense.
+
+    Raises:
+        StepbenchError: when a text cannot be understood.
+    """
+    return Request(
+        workloads=tuple(workload_locator(name) for name in names("--workload", workload)),
+        executions=names("--execution", execution),
+        precisions=choices("--precision", precision, Precision),
+        devices=None if device == ALL_DEVICES else choices("--device", device, Device),
+        batch_sizes=numbers("--batch-size", batch_size),
+        steps_per_call=numbers("--steps-per-call", steps_per_call),
+        data=data,
+        plugins=tuple(plugin_locator(name) for name in plugin or ()),
+        replicates=replicates
+        if replicates == 0 and (verification or tracing)
+        else at_least_one("--replicates", replicates),
+        rounds=at_least_one("--rounds", rounds),
+        timeout_s=duration("--timeout", timeout),
+        input_pipeline=input_pipeline,
+        seed=seed,
+        verification=verification,
+        tracing=tracing,
+    )
+
+
+def names(option: str, text: str) -> tuple[str, ...]:
+    """A comma list.
+
+    Raises:
+        StepbenchError: when it or a part of it is empty.
+    """
+    parts = tuple(part.strip() for part in text.split(","))
+    if not all(parts):
+        raise StepbenchError(f"{option} {text!r} has an empty part: give names separated by commas.")
+    return tuple(dict.fromkeys(parts))
+
+
+def choices(option: str, text: str, kind: type[_Choice]) -> tuple[_Choice, ...]:
+    """A comma list of known words.
+
+    Raises:
+        StepbenchError: when one is not known.
+    """
+    known = {member.value: member for member in kind}
+    for name in names(option, text):
+        if name not in known:
+            raise StepbenchError(f"{option} knows no {name!r}: use {', '.join(known)}.")
+    return tuple(known[name] for name in names(option, text))
+
+
+def numbers(option: str, text: str) -> tuple[int, ...]:
+    """A comma list of whole numbers from 1 to a billion.
+
+    Raises:
+        StepbenchError: when one is none.
+    """
+    for part in names(option, text):
+        if not part.isascii() or not part.isdigit() or not 1 <= len(part.lstrip("0")) <= MOST_DIGITS:
+            raise StepbenchError(f"{option} takes whole numbers from 1 to {'9' * MOST_DIGITS}, not {part[:80]!r}.")
+    return tuple(dict.fromkeys(int(part) for part in names(option, text)))
+
+
+def at_least_one(option: str, value: int) -> int:
+    """A number that need not be parsed.
+
+    Raises:
+        StepbenchError: when it is below 1.
+    """
+    if value < 1:
+        raise StepbenchError(f"{option} must be at least 1, not {value}.")
+    return value
+
+
+def duration(option: str, text: str) -> float:
+    """Seconds, from ``90``, ``90s``, ``5m`` or ``1h``.
+
+    Raises:
+        StepbenchError: when it is none, or 0, or longer than one can wait.
+    """
+    found = _DURATION.fullmatch(text.strip())
+    seconds = float(found[1]) * _UNIT_SECONDS[found[2]] if found else 0.0
+    if not 0 < seconds <= LONGEST_S:
+        raise StepbenchError(f"{option} takes a time such as 90s, 5m or 1h, not {text[:80]!r}.")
+    return seconds
+
+
+def share(option: str, text: str) -> float:
+    """A share such as ``2%`` or ``0.02``.
+
+    Raises:
+        StepbenchError: when it is none.
+    """
+    found = _SHARE.fullmatch(text.strip())
+    if not found:
+        raise StepbenchError(f"{option} takes a share such as 2%, not {text!r}.")
+    return float(found[1]) / (100 if found[2] else 1)
+
+
+def one(option: str, values: Sequence[_Value]) -> _Value:
+    """The only one of ``values``.
+
+    Raises:
+        StepbenchError: when there are several.
+    """
+    if len(values) > 1:
+        raise StepbenchError(f"{option} takes one value here, not {len(values)}.")
+    return values[0]
+
+
+def workload_locator(locator: str) -> str:
+    """A workload's place, with a relative file made absolute, so that a run can be resumed from anywhere.
+
+    Raises:
+        StepbenchError: when it cannot be the place of a workload.
+    """
+    if locator in BUILT_IN_WORKLOADS:
+        return locator
+    module, _, attribute = locator.rpartition(":")
+    if not module or not attribute:
+        known = ", ".join(BUILT_IN_WORKLOADS)
+        raise StepbenchError(
+            f"There is no workload {locator!r}: use {known}, 'package.module:attribute' or 'path/to/file.py:attribute'."
+        )
+    return f"{plugin_locator(module)}:{attribute}"
+
+
+def plugin_locator(module: str) -> str:
+    """A module's name as it is, a file's path made absolute.
+
+    Raises:
+        StepbenchError: when there is no such file.
+    """
+    if not module.endswith(".py"):
+        return module
+    try:
+        found = Path(module).is_file()
+    except OSError:  # A name that no file system takes.
+        found = False
+    if not found:
+        raise StepbenchError(f"There is no file {module}: give the path of the Python file that defines it.")
+    return str(Path(module).resolve())

@@ -1,0 +1,1 @@
+"""The parent process: worker processes, the rounds that interleave them, pairs of revisions, worktrees."""

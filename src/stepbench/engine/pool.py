@@ -1,0 +1,314 @@
+"""Outside the workers: their processes, started, spoken to, stopped, watched and ended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Generic, Self, TypeVar
+
+import msgspec
+import psutil
+
+from stepbench.errors import StepbenchError
+from stepbench.records.protocol import WORKER_ENVIRONMENT, Describe, Described, Failed, Order, Refused, Reply
+from stepbench.records.run import Failure, FailureKind
+from stepbench.records.store import slug
+
+START_TIMEOUT_S = 180.0
+"""The longest that importing TensorFlow may take, with every other worker doing the same."""
+POLL_S = 0.25
+EXIT_TIMEOUT_S = 5.0
+"""The longest that a worker may take to exit once its replies have ended."""
+KEPT_FREE = 0.1
+"""Share of the machine's memory that workers must leave alone."""
+
+
+class WorkerError(Exception):
+    """A worker failed in a way that belongs to its case."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+class Worker:
+    """One worker process, seen from outside."""
+
+    def __init__(self, log: Path, environment: Mapping[str, str] | None = None, folder: Path | None = None) -> None:
+        """Start the process.
+
+        Args:
+            log: takes its output.
+            environment: variables set for it beside its parent's.
+            folder: in which it works; its parent's if None.
+
+        Raises:
+            StepbenchError: when the log cannot be written.
+        """
+        orders_read, self._orders = os.pipe()
+        self._replies, replies_write = os.pipe()
+        command = [sys.executable, "-P", "-m", "stepbench.worker.main"]
+        try:
+            with _open_log(log) as output:
+                self._process = subprocess.Popen(  # noqa: S603 - our own module, no shell.
+                    [*command, str(orders_read), str(replies_write), str(os.getpid())],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    env={**os.environ, **WORKER_ENVIRONMENT, **(environment or {})},
+                    cwd=folder,
+                    pass_fds=(orders_read, replies_write),
+                    start_new_session=True,  # Ctrl-C is for the parent alone to handle.
+                )
+        except BaseException:
+            os.close(self._orders)
+            os.close(self._replies)
+            raise
+        finally:
+            os.close(orders_read)
+            os.close(replies_write)
+        self._log = log
+        self._watched = psutil.Process(self._process.pid)
+        self._buffer = b""
+        self._ended = False
+
+    def ask(self, order: Order, timeout_s: float) -> Reply:
+        """Give an order and wait for its reply.
+
+        Raises:
+            WorkerError: when the worker fails, dies, takes too long or too much memory.
+        """
+        with contextlib.suppress(BrokenPipeError):  # A dead worker is told apart below, by how it died.
+            os.write(self._orders, msgspec.json.encode(order) + b"\n")
+        return self.reply(timeout_s)
+
+    def reply(self, timeout_s: float) -> Reply:
+        """Wait for the next reply.
+
+        Raises:
+            WorkerError: as :meth:`ask`.
+        """
+        line = self._read_line(time.monotonic() + timeout_s, timeout_s)
+        try:
+            reply: Reply = msgspec.json.decode(line, type=Reply)
+        except msgspec.DecodeError as error:  # As of another stepbench, which base may be where it gates itself.
+            message = f"Its answer is not understood ({error})."
+            raise WorkerError(Failure(FailureKind.ERROR, message)) from error
+        if isinstance(reply, Failed):
+            raise WorkerError(reply.failure)
+        return reply
+
+    def stop(self) -> None:
+        """Take the processors from the worker until :meth:`resume`."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let the worker run again."""
+        self._signal(signal.SIGCONT)
+
+    def cpu_seconds(self) -> float:
+        """Processor time used so far; 0 when the process is gone."""
+        try:
+            times = self._watched.cpu_times()
+        except psutil.Error:
+            return 0.0
+        return float(times.user + times.system)
+
+    def kill(self) -> None:
+        """End the process and all that it started, at once. Safe to repeat."""
+        if self._ended:  # Its numbers may be another's by now: the process's and the pipes'.
+            return
+        self._signal(signal.SIGKILL)
+        self._process.wait()
+        self._ended = True
+        for descriptor in (self._orders, self._replies):
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            # The session's leader has the group's number; its own children are meant too.
+            os.killpg(self._process.pid, number)
+
+    def _read_line(self, deadline: float, timeout_s: float) -> bytes:
+        while b"\n" not in self._buffer:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise WorkerError(Failure(FailureKind.TIMEOUT, f"It gave no answer within {timeout_s:g} s."))
+            if not select.select([self._replies], [], [], min(left, POLL_S))[0]:
+                self._watch_memory()
+                continue
+            chunk = os.read(self._replies, 1 << 16)
+            if not chunk:
+                raise WorkerError(self._death())
+            self._buffer += chunk
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line
+
+    def _watch_memory(self) -> None:
+        """Act before the kernel has to, which might choose another process."""
+        available, limit = memory_left()
+        if available > KEPT_FREE * limit:
+            return
+        with contextlib.suppress(psutil.Error):
+            used = self._watched.memory_info().rss
+            message = f"It was ended at {used / 2**30:.1f} GiB, when {available / 2**30:.1f} GiB were left."
+            raise WorkerError(Failure(FailureKind.OUT_OF_MEMORY, message))
+
+    def _death(self) -> Failure:
+        try:
+            code = self._process.wait(EXIT_TIMEOUT_S)
+        except subprocess.TimeoutExpired:  # Users' code closed the pipe, or hangs at exit.
+            return Failure(FailureKind.CRASH, "Its process closed its pipe, but did not exit.")
+        if code == -signal.SIGKILL:
+            return Failure(FailureKind.OUT_OF_MEMORY, "The kernel ended it, most likely for want of memory.")
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
+        return Failure(FailureKind.CRASH, f"Its process {how}; the end of its output: {_last_words(self._log)}")
+
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+class Pool(Generic[Key]):
+    """Workers under keys, such as cases: at most one computes, the others are stopped. Leaving it ends them all."""
+
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
+        self._workers: dict[Key, Worker] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for key in tuple(self._workers):
+            self.end(key)
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._workers
+
+    def start(
+        self,
+        key: Key,
+        purpose: int | str,
+        environment: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        """Start a worker, as :class:`Worker` says; it imports TensorFlow beside the others.
+
+        Its log is named by its key and its purpose.
+        """
+        self._workers[key] = Worker(self._logs / f"{slug(str(key))}.{purpose}.log", environment, folder)
+
+    def greet(self, key: Key) -> None:
+        """Wait until a worker has imported TensorFlow, then stop it.
+
+        Raises:
+            WorkerError: when it fails to.
+        """
+        self._workers[key].reply(START_TIMEOUT_S)
+        self._workers[key].stop()
+
+    def ask(self, key: Key, order: Order, timeout_s: float) -> tuple[Reply, float]:
+        """Let one worker run for one order.
+
+        Returns:
+            The reply, and the processor seconds that the stopped workers used meanwhile.
+
+        Raises:
+            WorkerError: when the worker fails.
+        """
+        others = [worker for other, worker in self._workers.items() if other != key]
+        before = sum(worker.cpu_seconds() for worker in others)
+        worker = self._workers[key]
+        worker.resume()
+        reply = worker.ask(order, timeout_s)
+        worker.stop()
+        return reply, sum(worker.cpu_seconds() for worker in others) - before
+
+    def each(self, keys: Iterable[Key], action: Callable[[Key], None], fail: Callable[[Key, Failure], None]) -> None:
+        """Do it for every key; a failure is its key's own, whose worker is ended."""
+        for key in keys:
+            try:
+                action(key)
+            except WorkerError as error:
+                self.end(key)
+                fail(key, error.failure)
+
+    def end(self, key: Key) -> None:
+        """End a worker, if there is one under that key."""
+        worker = self._workers.pop(key, None)
+        if worker is not None:
+            worker.kill()
+
+
+def ask_once(
+    order: Order, log: Path, environment: Mapping[str, str] | None = None, folder: Path | None = None
+) -> Reply:
+    """The reply of a worker of its own, started as :class:`Worker` says and ended then.
+
+    Raises:
+        StepbenchError: when the log cannot be written.
+        WorkerError: when the worker fails.
+    """
+    worker = Worker(log, environment, folder)
+    try:
+        worker.reply(START_TIMEOUT_S)
+        return worker.ask(order, START_TIMEOUT_S)
+    finally:
+        worker.kill()
+
+
+def describe(
+    order: Describe, logs: Path, environment: Mapping[str, str] | None = None, folder: Path | None = None
+) -> Described:
+    """Have a worker, started as :class:`Worker` says, load what the user named, and say what it is.
+
+    Raises:
+        StepbenchError: when something of it is wrong.
+    """
+    try:
+        reply = ask_once(order, logs / "describe.log", environment, folder)
+    except WorkerError as error:
+        raise StepbenchError(f"Loading the workload failed: {error.failure.message}") from error
+    if isinstance(reply, Refused):
+        raise StepbenchError(reply.message)
+    assert isinstance(reply, Described), "workers answer in kind"
+    return reply
+
+
+def _open_log(log: Path) -> IO[bytes]:
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        return log.open("ab")
+    except OSError as error:
+        raise StepbenchError(f"The log {log} cannot be written ({error.strerror}): choose another --results.") from None
+
+
+def _last_words(log: Path) -> str:
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return " / ".join(lines[-3:])[-500:] or "(none)"
+
+
+def memory_left() -> tuple[int, int]:
+    """Bytes available and bytes in all, the container's limit respected."""
+    memory = psutil.virtual_memory()
+    cgroup = Path("/sys/fs/cgroup")
+    try:
+        limit = int((cgroup / "memory.max").read_text())
+        used = int((cgroup / "memory.current").read_text())
+        cached = re.search(r"^inactive_file (\d+)$", (cgroup / "memory.stat").read_text(), re.MULTILINE)
+    except (OSError, ValueError):  # No such limit.
+        return memory.available, memory.total
+    reclaimable = int(cached[1]) if cached else 0
+    return min(memory.available, limit - used + reclaimable), min(memory.total, limit)

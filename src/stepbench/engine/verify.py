@@ -1,0 +1,194 @@
+"""Outside the workers: which case takes which step of a verification, and when enough is known."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from pathlib import Path
+
+from stepbench.engine.pool import START_TIMEOUT_S, Pool, Worker, WorkerError
+from stepbench.engine.rounds import MAX_TEAM, Journal, chunks
+from stepbench.judge.training import Verdict, anchor_of, is_look, judge_curves, trains_for
+from stepbench.records.cases import Case, Plan, Verification
+from stepbench.records.progress import Progress
+from stepbench.records.protocol import Agree, Agreed, MakeTrajectory, Train, Trained, TrajectoryMade
+from stepbench.records.run import (
+    AgreementMeasured,
+    CurveMeasured,
+    Measurement,
+    VerificationFailed,
+    VerifyingEvent,
+    grown,
+)
+from stepbench.records.store import LOGS_FOLDER, slug
+
+STEP_TIMEOUT_S = 1.0
+"""The longest that one training step may take on average."""
+
+
+def verify(
+    plan: Plan,
+    measured: Sequence[Measurement],
+    journal: Journal,
+    folder: Path,
+    report: Callable[[Progress], None] = lambda _: None,
+) -> None:
+    """Verify the convergence of every case that has not failed, going on from what is known.
+
+    Args:
+        plan: what was asked for; with its verification settings.
+        measured: what is known so far.
+        journal: takes the events.
+        folder: the run's folder, for logs and the reference trajectories.
+        report: told how far it is.
+    """
+    assert plan.verification, "asked only of plans that verify"
+    sound = sorted((found for found in measured if not found.failure), key=lambda found: found.case.group)
+    for _, group in groupby(sound, key=lambda found: found.case.group):
+        _GroupVerification(plan, plan.verification, tuple(group), journal, folder, report).run()
+
+
+class _GroupVerification:
+    """The verification of cases that share a reference."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        settings: Verification,
+        measured: Sequence[Measurement],
+        journal: Journal,
+        folder: Path,
+        report: Callable[[Progress], None],
+    ) -> None:
+        self._plan = plan
+        self._settings = settings
+        self._known = {measurement.case: measurement for measurement in measured}
+        self._journal = journal
+        self._folder = folder
+        self._report = report
+        self._trainings = 0
+        self._of_trainings = 0
+
+    def run(self) -> None:
+        """Level 1 for every case, then level 2 for those that train on behalf of others."""
+        todo = [case for case, known in self._known.items() if not known.agreement and not known.verification_failure]
+        if todo and not self._make_trajectory(todo):
+            return
+        for chunk in chunks(todo, MAX_TEAM):
+            self._agree_all(chunk)
+        self._trajectory.unlink(missing_ok=True)  # It is large, and all that it was for is in the journal.
+        anchor = next(filter(None, (anchor_of(case, self._known) for case in self._known)), None)
+        if anchor is None or not self._settings.seeds:
+            return
+        others = self._trainees(anchor.case)
+        self._of_trainings = self._settings.seeds * (1 + len(others))
+        for chunk in chunks(others, MAX_TEAM - 1):
+            self._train_all(anchor.case, chunk)
+
+    @property
+    def _trajectory(self) -> Path:
+        workload, device, batch_size = next(iter(self._known)).group
+        return self._folder / f"trajectory-{slug(f'{workload}/{device}/b{batch_size}')}.npz"
+
+    def _make_trajectory(self, cases: Sequence[Case]) -> bool:
+        """Make the reference trajectory; without one no case can be verified."""
+        case, plan = cases[0], self._plan
+        order = MakeTrajectory(
+            workload=plan.workloads[case.workload],
+            data=plan.data,
+            device=case.device,
+            batch_size=case.batch_size,
+            seed=plan.seed,
+            points=self._settings.points,
+            file=str(self._trajectory.absolute()),
+        )
+        self._say("following the reference trajectory")
+        worker = Worker(self._folder / LOGS_FOLDER / "trajectory.log")
+        try:
+            worker.reply(START_TIMEOUT_S)
+            reply = worker.ask(order, plan.timeout_s + STEP_TIMEOUT_S * self._settings.steps)
+            assert isinstance(reply, TrajectoryMade), "workers answer in kind"
+        except WorkerError as error:
+            for live in cases:
+                self._take(VerificationFailed(live.id, error.failure), live)
+            return False
+        finally:
+            worker.kill()
+        return True
+
+    def _agree_all(self, cases: Sequence[Case]) -> None:
+        """Level 1: every case takes a step from each point of the trajectory."""
+        self._say(f"starting {len(cases)} workers to compare steps")
+        with Pool[Case](self._folder / LOGS_FOLDER) as pool:
+            self._each(pool, cases, functools.partial(pool.start, purpose="verify"))
+            self._each(pool, cases, pool.greet)
+            self._each(pool, cases, functools.partial(self._agree, pool))
+
+    def _agree(self, pool: Pool[Case], case: Case) -> None:
+        plan = self._plan
+        self._say(f"comparing steps of {case.id}")
+        file = str(self._trajectory.absolute())
+        order = Agree(case, plan.workloads[case.workload], plan.plugins, plan.data, plan.seed, file)
+        reply, _ = pool.ask(case, order, plan.timeout_s)
+        assert isinstance(reply, Agreed), "workers answer in kind"
+        pool.end(case)
+        self._take(AgreementMeasured(case.id, reply.agreement), case)
+
+    def _trainees(self, anchor: Case) -> list[Case]:
+        """The cases beside the anchor that train, for themselves or on behalf of others."""
+        verified = [known for known in self._known.values() if known.agreement and not known.verification_failure]
+        stand_ins = {found.case for known in verified if (found := trains_for(known, self._known))}
+        return sorted(case for case in stand_ins - {anchor} if not self._is_decided(case, anchor))
+
+    def _train_all(self, anchor: Case, cases: Sequence[Case]) -> None:
+        """Level 2: train seed by seed, each case until its verdict is reached."""
+        undecided = list(cases)
+        self._say(f"starting {len(cases) + 1} workers to train")
+        with Pool[Case](self._folder / LOGS_FOLDER) as pool:
+            self._each(pool, [anchor, *cases], functools.partial(pool.start, purpose="train"))
+            self._each(pool, [anchor, *cases], pool.greet)
+            for seed in range(self._settings.seeds):
+                self._each(pool, [anchor, *undecided], functools.partial(self._train, pool, seed))
+                if self._known[anchor].verification_failure:
+                    return
+                undecided = [case for case in undecided if not self._is_decided(case, anchor)]
+                if not undecided:
+                    return
+
+    def _train(self, pool: Pool[Case], seed: int, case: Case) -> None:
+        known = self._known[case]
+        if known.verification_failure or seed in {curve.seed for curve in known.curves}:
+            return
+        plan, steps = self._plan, self._settings.steps
+        self._say(f"training {case.id}, seed {seed + 1} of at most {self._settings.seeds}")
+        order = Train(case, plan.workloads[case.workload], plan.plugins, plan.data, seed, steps, self._settings.tests)
+        reply, _ = pool.ask(case, order, plan.timeout_s + STEP_TIMEOUT_S * steps)
+        assert isinstance(reply, Trained), "workers answer in kind"
+        self._trainings += 1
+        self._take(CurveMeasured(case.id, reply.curve), case)
+
+    def _is_decided(self, case: Case, anchor: Case) -> bool:
+        """Whether more trainings of this case would tell nothing new."""
+        known = self._known[case]
+        if known.verification_failure or any(None in curve.losses for curve in known.curves):
+            return True
+        if known.curves and trains_for(known, self._known) is not known:
+            return True
+        if not is_look(len(known.curves), self._settings):
+            return False
+        verdict = judge_curves(known.curves, self._known[anchor].curves, self._settings).verdict
+        return verdict is not Verdict.INCONCLUSIVE
+
+    def _each(self, pool: Pool[Case], cases: Sequence[Case], action: Callable[[Case], None]) -> None:
+        """Do it for every case that has not failed."""
+        live = (case for case in cases if not self._known[case].verification_failure)
+        pool.each(live, action, lambda case, failure: self._take(VerificationFailed(case.id, failure), case))
+
+    def _take(self, event: VerifyingEvent, case: Case) -> None:
+        self._known[case] = grown(self._known[case], event)
+        self._journal.append(event)
+        self._journal.sync()
+
+    def _say(self, doing: str) -> None:
+        self._report(Progress(self._trainings, self._of_trainings, doing))

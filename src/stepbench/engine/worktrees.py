@@ -1,0 +1,147 @@
+"""Two revisions of the user's repository side by side, in folders of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from stepbench.errors import StepbenchError
+from stepbench.records.gate import Revision
+
+MOST_COMMITS = 50
+"""Named between base and head."""
+REPOSITORY_VARIABLES = (
+    *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR", "GIT_NAMESPACE"),
+    *("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES"),
+)
+"""Set by git for its hooks; with them, checking out base would write over the index of the user's own tree."""
+
+# Forced twice, since git locks a worktree while it adds one.
+REMOVE_WORKTREES = """
+read -r _
+for tree in "$2"/*; do git -C "$1" worktree remove --force --force "$tree"; done
+rm -rf "$2"
+git -C "$1" worktree prune
+"""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One revision, checked out."""
+
+    revision: Revision
+    root: Path
+    elsewhere: Path | None = None
+    """The user's own tree, where this is not it."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a process finds in its environment to import from this revision before anything installed."""
+        own = [str(self.root / "src"), str(self.root)]
+        return {"PYTHONPATH": os.pathsep.join([*own, *filter(None, [os.environ.get("PYTHONPATH")])])}
+
+
+@contextlib.contextmanager
+def checked_out(repository: Path, base: str, head: str | None) -> Iterator[tuple[Side, Side]]:
+    """Base and head of the repository around ``repository``; the user's own tree is left alone.
+
+    Args:
+        repository: a folder in it.
+        base: a revision as git names them.
+        head: likewise; the working tree as it is, with what is not committed, if None.
+
+    Raises:
+        StepbenchError: when there is no repository or no such revision.
+    """
+    root = root_of(repository)
+    with _folder_for_worktrees(root) as folder:
+        left = _add_worktree(root, folder / "base", base)
+        yield left, _working_tree(root) if head is None else _add_worktree(root, folder / "head", head)
+
+
+def check_revision(repository: Path, name: str) -> None:
+    """Find out before the work whether there is a revision of that name.
+
+    Raises:
+        StepbenchError: when there is no repository or no such revision.
+    """
+    _commit(root_of(repository), name)
+
+
+def root_of(repository: Path) -> Path:
+    """The top folder of the repository around ``repository``.
+
+    Raises:
+        StepbenchError: when there is none.
+    """
+    return Path(_git(repository, "rev-parse", "--show-toplevel", otherwise=f"{repository} lies in no git repository"))
+
+
+def commits_between(side: Side, base: Revision, head: Revision) -> tuple[str, ...]:
+    """Abbreviated hash and subject of each commit that ``head`` has and ``base`` has not, newest first."""
+    log = _git(
+        side.root,
+        *("log", "--format=%h %s", f"--max-count={MOST_COMMITS}", f"{base.commit}..{head.commit}"),
+        otherwise="git cannot list the commits between base and head",
+    )
+    # Git keeps bytes that are no UTF-8, and a subject may hold what Python takes for the end of a line.
+    return tuple(filter(None, log.encode(errors="surrogateescape").decode(errors="replace").split("\n")))
+
+
+@contextlib.contextmanager
+def _folder_for_worktrees(root: Path) -> Iterator[Path]:
+    """A temporary folder that a process of its own removes, with the worktrees in it, however this one ends."""
+    folder = tempfile.mkdtemp(prefix="stepbench-gate-")
+    keeper = subprocess.Popen(  # noqa: S603 - a fixed script; the paths are arguments.
+        ["sh", "-c", REMOVE_WORKTREES, "sh", root, folder],  # noqa: S607 - the system's own shell.
+        stdin=subprocess.PIPE,  # Its end, which comes even with SIGKILL, is the sign.
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=_own_environment(),
+        start_new_session=True,  # Ctrl-C is for this process alone.
+    )
+    try:
+        yield Path(folder)
+    finally:
+        keeper.communicate()
+
+
+def _add_worktree(root: Path, folder: Path, name: str) -> Side:
+    commit = _commit(root, name)
+    _git(root, "worktree", "add", "--detach", "--quiet", str(folder), commit, otherwise=f"git cannot check out {name}")
+    return Side(Revision(name, commit), folder, elsewhere=root)
+
+
+def _working_tree(root: Path) -> Side:
+    dirty = bool(_git(root, "status", "--porcelain", otherwise="git cannot tell what has changed"))
+    return Side(Revision("", _commit(root, "HEAD"), dirty), root)
+
+
+def _commit(root: Path, name: str) -> str:
+    otherwise = f"There is no revision {name!r} in {root}: name a commit, a branch or a tag that is fetched"
+    return _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}", otherwise=otherwise)
+
+
+def _own_environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in REPOSITORY_VARIABLES}
+
+
+def _git(folder: Path, *arguments: str, otherwise: str) -> str:
+    try:
+        done = subprocess.run(  # noqa: S603 - fixed arguments, and a revision after --end-of-options.
+            ["git", "-C", str(folder), *arguments],  # noqa: S607 - the user's own git.
+            capture_output=True,
+            env=_own_environment(),
+            check=True,
+        )
+    except FileNotFoundError:
+        raise StepbenchError("There is no git: install it to compare revisions.") from None
+    except (OSError, subprocess.CalledProcessError) as error:
+        said = os.fsdecode(getattr(error, "stderr", b"") or b"")
+        raise StepbenchError(f"{otherwise}{f' ({said.strip().splitlines()[-1]})' if said.strip() else ''}.") from error
+    return os.fsdecode(done.stdout).rstrip("\n")

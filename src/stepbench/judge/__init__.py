@@ -1,0 +1,1 @@
+"""Pure verdicts and estimates from records: nothing here measures, prints or imports TensorFlow."""

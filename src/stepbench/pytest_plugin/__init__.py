@@ -1,0 +1,1 @@
+"""Cases as pytest tests: ``pytest bench/`` measures them, ``--stepbench-gate`` judges them."""

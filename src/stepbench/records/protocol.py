@@ -1,0 +1,238 @@
+"""What the pool and its workers say to each other: one JSON object a line."""
+
+from __future__ import annotations
+
+import msgspec
+
+from stepbench.records.cases import Case, Device, Precision, Tracing
+from stepbench.records.doctor import TensorFlowFacts
+from stepbench.records.run import Attainable, Block, Closing, Evidence, Failure, Phases, Work
+from stepbench.records.trace import Trace
+from stepbench.records.verify import Agreement, Curve
+
+WORKER_ENVIRONMENT = {
+    # TensorFlow logs each XLA compilation with its duration under these two: evidence that there was one.
+    "TF_CPP_MIN_LOG_LEVEL": "0",
+    "TF_CPP_VMODULE": "device_compiler=1",
+    "KERAS_BACKEND": "tensorflow",
+    "PYTHONUNBUFFERED": "1",
+}
+"""What every worker finds in its environment, beside what the user has set."""
+
+
+class Describe(msgspec.Struct, frozen=True, tag="describe"):
+    """Load what the user named and say what it is; answered by :class:`Described`."""
+
+    workloads: tuple[str, ...]
+    executions: tuple[str, ...]
+    plugins: tuple[str, ...]
+    data: str
+
+
+class Prepare(msgspec.Struct, frozen=True, tag="prepare"):
+    """Build a case, call it once, warm it up and gather evidence; answered by :class:`Prepared`."""
+
+    case: Case
+    workload: str
+    plugins: tuple[str, ...]
+    data: str
+    seed: int
+    block_seconds: float
+    slowdown: float = 0.0
+    """Planted to calibrate: after each call the processor is kept busy for this share of the call's time."""
+    root: str = ""
+    """The folder of the revision to measure."""
+    elsewhere: str = ""
+    """The folder of another one, of which nothing may be imported; there is none if empty."""
+
+
+class Measure(msgspec.Struct, frozen=True, tag="measure"):
+    """Time one block; answered by :class:`Measured`."""
+
+    round: int
+    calls: int = 0
+    """As many as take the block's seconds, if 0."""
+
+
+class Close(msgspec.Struct, frozen=True, tag="close"):
+    """Say what there is to say at the end and exit; answered by :class:`Closed`."""
+
+    input_pipeline: bool
+
+
+class MakeTrajectory(msgspec.Struct, frozen=True, tag="make_trajectory"):
+    """Write the reference trajectory of a group of cases to ``file``; answered by :class:`TrajectoryMade`."""
+
+    workload: str
+    data: str
+    device: Device
+    batch_size: int
+    seed: int
+    points: tuple[int, ...]
+    file: str
+
+
+class Agree(msgspec.Struct, frozen=True, tag="agree"):
+    """Build a case and take a step from each point of a trajectory; answered by :class:`Agreed`."""
+
+    case: Case
+    workload: str
+    plugins: tuple[str, ...]
+    data: str
+    seed: int
+    file: str
+
+
+class Train(msgspec.Struct, frozen=True, tag="train"):
+    """Train a case, the same one each time, for some steps; answered by :class:`Trained`."""
+
+    case: Case
+    workload: str
+    plugins: tuple[str, ...]
+    data: str
+    seed: int
+    steps: int
+    tests: tuple[int, ...]
+    """After how many steps to evaluate."""
+
+
+class Capture(msgspec.Struct, frozen=True, tag="capture"):
+    """Make a case ready and trace it into ``folder``; answered by :class:`Captured`."""
+
+    prepare: Prepare
+    settings: Tracing
+    folder: str
+
+
+class Attain(msgspec.Struct, frozen=True, tag="attain"):
+    """Find out how fast a device can compute and move data at most; answered by :class:`Attained`."""
+
+    device: Device
+    dtypes: tuple[str, ...]
+    memory_bytes: int
+    """How much memory that may take."""
+
+
+class Count(msgspec.Struct, frozen=True, tag="count"):
+    """Count what a workload's own step computes; answered by :class:`Counted`."""
+
+    workload: str
+    data: str
+    steps: tuple[tuple[Precision, int], ...]
+    """At which precisions and batch sizes."""
+
+
+class Examine(msgspec.Struct, frozen=True, tag="examine"):
+    """Say what TensorFlow is like here; answered by :class:`Examined`."""
+
+
+Order = Describe | Prepare | Measure | Close | MakeTrajectory | Agree | Train | Capture | Attain | Count | Examine
+
+
+class Hello(msgspec.Struct, frozen=True, tag="hello"):
+    """TensorFlow is imported; sent unasked."""
+
+    import_s: float
+
+
+class Described(msgspec.Struct, frozen=True, tag="described"):
+    """The workloads' names and their places; the data set's name; the devices that TensorFlow sees."""
+
+    workloads: dict[str, str]
+    data: str
+    devices: tuple[str, ...]
+
+
+class Prepared(msgspec.Struct, frozen=True, tag="prepared"):
+    """The case is warm."""
+
+    phases: Phases
+    evidence: Evidence
+    calls: int = 0
+    """In a block; 0 if a worker of an earlier stepbench, which a gate may measure, does not tell."""
+
+
+class Measured(msgspec.Struct, frozen=True, tag="measured"):
+    """A block was timed."""
+
+    block: Block
+
+
+class Closed(msgspec.Struct, frozen=True, tag="closed"):
+    """The worker is about to exit."""
+
+    closing: Closing
+
+
+class TrajectoryMade(msgspec.Struct, frozen=True, tag="trajectory_made"):
+    """The trajectory is in its file."""
+
+    reference: str
+    """The dtype of the reference step."""
+
+
+class Agreed(msgspec.Struct, frozen=True, tag="agreed"):
+    """Level 1 is done."""
+
+    agreement: Agreement
+
+
+class Trained(msgspec.Struct, frozen=True, tag="trained"):
+    """One training of level 2 is done."""
+
+    curve: Curve
+
+
+class Captured(msgspec.Struct, frozen=True, tag="captured"):
+    """A trace lies in its folder."""
+
+    evidence: Evidence
+    trace: Trace
+
+
+class Attained(msgspec.Struct, frozen=True, tag="attained"):
+    """The device was measured."""
+
+    attainable: Attainable
+
+
+class Counted(msgspec.Struct, frozen=True, tag="counted"):
+    """The steps were counted, in the order's order."""
+
+    works: tuple[Work, ...]
+
+
+class Examined(msgspec.Struct, frozen=True, tag="examined"):
+    """TensorFlow has been looked at."""
+
+    facts: TensorFlowFacts
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    """The order could not be carried out; the worker exits."""
+
+    failure: Failure
+
+
+class Refused(msgspec.Struct, frozen=True, tag="refused"):
+    """What the user asked for is wrong; the worker exits."""
+
+    message: str
+
+
+Reply = (
+    Hello
+    | Described
+    | Prepared
+    | Measured
+    | Closed
+    | TrajectoryMade
+    | Agreed
+    | Trained
+    | Captured
+    | Attained
+    | Counted
+    | Examined
+    | Failed
+    | Refused
+)

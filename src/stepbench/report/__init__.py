@@ -1,0 +1,1 @@
+"""What people and other programs read: summaries as text, markdown, JSON, CSV, pages and TensorBoard files."""

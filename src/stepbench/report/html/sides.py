@@ -1,0 +1,87 @@
+"""Two runs side by side: figures and tables in which each case has a row for either side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from stepbench.records.run import Measurement
+from stepbench.records.store import Run
+from stepbench.report.html.figures import memory, step_times, work
+from stepbench.report.html.figures.canvas import BLUE, GREY
+from stepbench.report.html.figures.plot import MOST_ROWS, Plot
+from stepbench.report.summary import CaseSummary, Summary, summarize
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two runs."""
+
+    name: str
+    """Old or new, or base or head."""
+    colour: str
+    colour_name: str
+    run: Run
+    summary: Summary
+
+    @classmethod
+    def old(cls, run: Run) -> Self:
+        """What the other is held against."""
+        return cls("old", GREY, "grey", run, summarize(run))
+
+    @classmethod
+    def new(cls, run: Run) -> Self:
+        """What is judged."""
+        return cls("new", BLUE, "blue", run, summarize(run))
+
+    def case(self, case_id: str) -> CaseSummary | None:
+        """Its summary of a case, if it has the case."""
+        return next((case for case in self.summary.cases if case.id == case_id), None)
+
+    def measurement(self, case_id: str) -> Measurement | None:
+        """What it measured of a case, if it has the case."""
+        return next((found for found in self.run.measurements if found.case.id == case_id), None)
+
+
+def step_time_plots(sides: Sequence[Side], names: Mapping[str, str]) -> list[Plot]:
+    """Every block of both sides, if any was timed."""
+    found = []
+    for side, case_id, label in _rows(sides, names):
+        case, measurement = side.case(case_id), side.measurement(case_id)
+        if case and case.step_time_s and measurement:
+            found.append(step_times.row_of(label, side.colour, case.step_time_s, measurement))
+    title = "Step time of every block, both sides"
+    return [step_times.plot_of("step-times", title, found, found[:MOST_ROWS], _more(sides, found))] if found else []
+
+
+def work_plots(sides: Sequence[Side], names: Mapping[str, str]) -> list[Plot]:
+    """Where the time of a step goes on both sides, if there are traces."""
+    cases = [(label, side.case(case_id)) for side, case_id, label in _rows(sides, names)]
+    found = [work.Bar(label, case.profile) for label, case in cases if case and case.profile]
+    title = "Time by category of work, both sides"
+    return [work.plot_of("work", title, found, found[:MOST_ROWS], _few(found))] if found else []
+
+
+def memory_plots(sides: Sequence[Side], names: Mapping[str, str]) -> list[Plot]:
+    """The peaks of memory of both sides, where they are known."""
+    cases = [(label, side.colour, side.case(case_id)) for side, case_id, label in _rows(sides, names)]
+    found = [
+        memory.Row(label, colour, case.peak_memory_bytes, case.memory_by_phase)
+        for label, colour, case in cases
+        if case and case.peak_memory_bytes is not None
+    ]
+    title = "Peak memory, both sides"
+    return [memory.plot_of("memory", title, found, found[:MOST_ROWS], _more(sides, found))] if found else []
+
+
+def _rows(sides: Sequence[Side], names: Mapping[str, str]) -> list[tuple[Side, str, str]]:
+    return [(side, case_id, f"{label}, {side.name}") for case_id, label in names.items() for side in sides]
+
+
+def _more(sides: Sequence[Side], rows: Sequence[object]) -> str:
+    return f" {', '.join(f'{side.name} is {side.colour_name}' for side in sides).capitalize()}.{_few(rows)}"
+
+
+def _few(rows: Sequence[object]) -> str:
+    return f" The first {MOST_ROWS} of {len(rows)} rows are shown." if len(rows) > MOST_ROWS else ""

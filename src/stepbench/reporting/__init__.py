@@ -1,1 +1,0 @@
-"""One summary, shown as text, markdown, JSON and CSV."""

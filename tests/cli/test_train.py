@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import places
+import pytest
+
+from stepbench import cli
+from stepbench.records.cases import Device
+from stepbench.training.devices import use_device, visible_devices
+
+pytestmark = pytest.mark.tensorflow
+
+use_device(Device.CPU)  # While tests are collected: later TensorFlow may have started.
+
+EXAMPLES = places.EXAMPLES
+EPOCH_LINE = re.compile(r"Epoch (\d+), Loss: (\d+\.\d{3}), Accuracy: (\d+\.\d\d)%")
+SMALL = ("--data", "synthetic", "--limit", "640", "--epochs", "3")
+WITHOUT_A_GPU = pytest.mark.skipif(Device.GPU in visible_devices(), reason="there is a GPU here")
+
+
+def command(*options: str) -> list[str]:
+    return [sys.executable, "-m", "stepbench.cli", "train", *options]
+
+
+def train(*options: str) -> list[str]:
+    """What a training prints, line by line; it must succeed."""
+    done = subprocess.run(command(*options), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def train_here(*options: str, monkeypatch: pytest.MonkeyPatch) -> object:
+    """Train in this process, which has loaded TensorFlow already; give the exit code."""
+    monkeypatch.setattr(sys, "argv", ["stepbench", "train", *options])
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return ended.value.code
+
+
+def epochs(lines: list[str]) -> list[str]:
+    return [line for line in lines if line.startswith("Epoch ")]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted() -> list[str]:
+    return train(*SMALL)
+
+
+def test_training_shows_the_model_each_epoch_the_test_set_and_the_speed(uninterrupted: list[str]) -> None:
+    assert any("Total params: 122,570" in line for line in uninterrupted)
+    assert "cifar-cnn/graph/float32/cpu/b64, data synthetic, 3 epochs" in uninterrupted
+    shown = [EPOCH_LINE.fullmatch(line) for line in epochs(uninterrupted)]
+    assert [found and found[1] for found in shown] == ["1", "2", "3"]
+    *_, evaluation, speed = uninterrupted
+    assert re.fullmatch(r"Test set of 640 examples, Loss: \d+\.\d{3}, Accuracy: \d+\.\d\d%", evaluation)
+    assert re.fullmatch(r"Trained on [\d ]+ examples a second, first call and input included\.", speed)
+
+
+def test_training_that_was_killed_continues_as_if_it_had_not_been(
+    uninterrupted: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = tmp_path / "checkpoints"
+    options = (*SMALL, "--checkpoint", str(checkpoint))
+    with subprocess.Popen(command(*options), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as training:
+        while not (checkpoint / "epoch-0001.npz").exists() and training.poll() is None:
+            time.sleep(0.001)
+        training.kill()
+    assert training.returncode == -signal.SIGKILL
+    assert not (checkpoint / "epoch-0003.npz").exists(), "it was killed too late to show anything"
+
+    continued = train(*options)
+    assert epochs(continued) == epochs(uninterrupted)
+    assert any(line.startswith("(continued from the checkpoint of epoch ") for line in continued)
+    assert continued[-2] == uninterrupted[-2]
+
+    # A training that is complete has its figures shown again.
+    assert train_here(*options, monkeypatch=monkeypatch) == 0
+    assert epochs(capsys.readouterr().out.splitlines()) == epochs(uninterrupted)
+
+
+def test_workload_and_step_of_ones_own_are_trained() -> None:
+    lines = train(
+        *("--workload", f"{EXAMPLES}/tabular.py:workload", "--plugin", f"{EXAMPLES}/hand_written_step.py"),
+        *("--execution", "raw-adam", "--precision", "mixed_bfloat16", "--steps-per-call", "10", "--shuffle"),
+        *("--data", "synthetic", "--limit", "6400", "--epochs", "2"),
+    )
+    assert "tabular/raw-adam/mixed_bfloat16/cpu/b64/k10, data synthetic, 2 epochs" in lines
+    first, second = (EPOCH_LINE.fullmatch(line) for line in epochs(lines))
+    assert first
+    assert second
+    assert float(second[2]) < float(first[2])
+
+
+def test_wrong_use_is_one_line_and_exit_code_2_of_the_process() -> None:
+    done = subprocess.run(command("--workload", "nosuch"), capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == (
+        "stepbench: There is no workload 'nosuch': "
+        "use cifar-cnn, 'package.module:attribute' or 'path/to/file.py:attribute'.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ("--workload absent.module:x", "Importing absent.module raised ModuleNotFoundError"),
+        ("--workload {tmp}/broken.py:x", "Importing {tmp}/broken.py raised ZeroDivisionError: division by zero."),
+        ("--workload {tmp}/absent.py:x", "There is no file {tmp}/absent.py: give the path"),
+        ("--workload {examples}/tabular.py:absent", "has no attribute 'absent': name the workload it defines."),
+        ("--workload {examples}/tabular.py:CLASSES", "is a int: it must be a stepbench.Workload or a callable"),
+        ("--batch-size 129", "The training set has 128 examples: choose a batch size of at most that, not 129."),
+        ("--batch-size 0", "--batch-size takes whole numbers"),
+        ("--epochs many", "--epochs takes whole numbers"),
+        ("--execution fast", "There is no execution 'fast': use eager, graph, xla, keras, or name the file"),
+        ("--execution fast --plugin {examples}/hand_written_step.py", "or name its file with --plugin."),
+        ("--execution eager --steps-per-call 2", "The execution eager runs one step a call"),
+        ("--plugin {tmp}/absent.py", "There is no file {tmp}/absent.py: give the path"),
+        ("--plugin {tmp}/broken.py", "Importing {tmp}/broken.py raised ZeroDivisionError: division by zero."),
+        ("--precision float16", "--precision knows no 'float16'"),
+        ("--device tpu", "--device knows no 'tpu'"),
+        ("--seed -1", "seed must be from 0 to 4294967295, not -1."),
+        ("--limit 0", "The limit must be at least 1 training example, not 0."),
+        ("--data {tmp}", "'{tmp}' holds neither cifar-10-batches-py nor cifar-10-batches-bin."),
+        ("--checkpoint {tmp}/broken.py", "The folder {tmp}/broken.py cannot be made (File exists): choose another"),
+        pytest.param("--device gpu", "TensorFlow sees no GPU here: use --device cpu", marks=WITHOUT_A_GPU),
+    ],
+)
+def test_wrong_use_is_one_sentence(
+    options: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken.py").write_text("1 / 0")
+
+    def filled(text: str) -> str:
+        return text.format(tmp=tmp_path, examples=EXAMPLES)
+
+    # What is given twice counts as given last.
+    code = train_here(
+        *SMALL, "--limit", "128", *(filled(option) for option in options.split()), monkeypatch=monkeypatch
+    )
+    assert code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("stepbench: ")
+    assert filled(reason) in line

@@ -1,0 +1,265 @@
+"""One innocent run of the tiny workload, all of whose numbers and evidence are looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import places
+import psutil
+import pytest
+
+from stepbench.commands.plan import Planned, Request, make_plan
+from stepbench.commands.run import measure_run, start_run
+from stepbench.engine.rounds import REFERENCE_BLOCKS
+from stepbench.records.cases import EAGER, GRAPH, KERAS, XLA, Case, Device, Precision, Variant
+from stepbench.records.progress import Progress
+from stepbench.records.run import Closing, Evidence, Replicate
+from stepbench.records.store import JOURNAL_FILE, LOGS_FOLDER, Run, Store
+
+pytestmark = pytest.mark.tensorflow
+
+BATCH_SIZE = 16
+ROUNDS = 3
+PRODUCTS = 5
+"""Of a step: two layers forward, two gradients of weights, and one of activations."""
+
+ASSESSED = 2
+"""Afterwards: the device, and the workload."""
+
+CASES = {
+    "eager": (EAGER, Precision.FLOAT32, 1),
+    "graph": (GRAPH, Precision.FLOAT32, 1),
+    "xla": (XLA, Precision.FLOAT32, 1),
+    "keras": (KERAS, Precision.FLOAT32, 1),
+    "graph-bfloat16": (GRAPH, Precision.MIXED_BFLOAT16, 1),
+    "xla-bfloat16": (XLA, Precision.MIXED_BFLOAT16, 1),
+    "graph-float16": (GRAPH, Precision.MIXED_FLOAT16, 1),
+    "graph-k4": (GRAPH, Precision.FLOAT32, 4),
+    "xla-k4": (XLA, Precision.FLOAT32, 4),
+}
+COMPILED = [name for name, (execution, *_) in CASES.items() if execution == XLA]
+MIXED = [name for name, (_, precision, _) in CASES.items() if precision is not Precision.FLOAT32]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The run, and how it came about."""
+
+    planned: Planned
+    run: Run
+    folder: Path
+    progress: list[Progress]
+    survivors: set[psutil.Process]
+
+    def replicate(self, name: str) -> Replicate:
+        """The one replicate of a case."""
+        execution, precision, steps = CASES[name]
+        case = Case("tiny", Variant(execution, precision), Device.CPU, BATCH_SIZE, steps)
+        (found,) = next(measured.replicates for measured in self.run.measurements if measured.case == case)
+        return found
+
+    def evidence(self, name: str) -> Evidence:
+        """What was observed of a case before its first block."""
+        return self.replicate(name).evidence
+
+    def closing(self, name: str) -> Closing:
+        """What a case's worker reported at its end."""
+        closing = self.replicate(name).closing
+        assert closing is not None
+        return closing
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
+    request = Request(
+        workloads=(f"{places.TINY}:workload",),
+        executions=(EAGER, GRAPH, XLA, KERAS),
+        batch_sizes=(BATCH_SIZE,),
+        steps_per_call=(1, 4),
+        devices=(Device.CPU,),
+        data="synthetic",
+        replicates=1,
+        rounds=ROUNDS,
+    )
+    planned = make_plan(request)
+    chosen = tuple(
+        case
+        for case in planned.plan.cases
+        if (case.variant.execution, case.variant.precision, case.steps_per_call) in CASES.values()
+    )
+    fewer = msgspec.structs.replace(planned.plan, cases=chosen)
+    store = Store(tmp_path_factory.mktemp("results"))
+    progress: list[Progress] = []
+    others = set(psutil.Process().children())
+    run = measure_run(start_run(Planned(fewer, planned.data), store), store, progress.append)
+    return Measured(planned, run, store.folder(run.run_id), progress, set(psutil.Process().children()) - others)
+
+
+def test_the_plan_knows_the_workload_by_its_name(measured: Measured) -> None:
+    assert list(measured.planned.plan.workloads) == ["tiny"]
+    assert measured.planned.data == "synthetic"
+
+
+def test_every_case_is_measured(measured: Measured) -> None:
+    assert len(measured.run.measurements) == len(CASES)
+    assert [measurement.failure for measurement in measured.run.measurements] == [None] * len(CASES)
+    assert measured.run.finished is not None
+
+
+def test_the_run_on_disk_is_the_one_given_back(measured: Measured) -> None:
+    assert Store(measured.folder.parent).read() == measured.run
+    assert not (measured.folder / JOURNAL_FILE).exists()
+
+
+def test_no_worker_is_left(measured: Measured) -> None:
+    assert measured.survivors == set()
+
+
+def test_every_worker_has_a_log_of_its_own(measured: Measured) -> None:
+    logs = {log.name for log in (measured.folder / LOGS_FOLDER).iterdir()}
+    assert "cpu.assess.log" in logs
+    assert len(logs) == len(CASES) + 1
+
+
+def test_progress_counts_the_blocks(measured: Measured) -> None:
+    planned = (len(CASES) - 1 + REFERENCE_BLOCKS) * ROUNDS
+    counts = [state.done for state in measured.progress if state.total == planned]
+    assert len(measured.progress) - len(counts) == ASSESSED
+    assert counts == sorted(counts)
+    assert counts[-1] == planned
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_round_has_one_block_of_each_case_and_several_of_the_reference(measured: Measured, name: str) -> None:
+    blocks = measured.replicate(name).blocks
+    times = REFERENCE_BLOCKS if name == "eager" else 1
+    assert [block.round for block in blocks] == [number for number in range(ROUNDS) for _ in range(times)]
+    assert all(block.seconds > 0 for block in blocks)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_block_is_whole_calls(measured: Measured, name: str) -> None:
+    steps_per_call = CASES[name][-1]
+    assert {block.steps % steps_per_call for block in measured.replicate(name).blocks} == {0}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_block_starts_from_the_same_state(measured: Measured, name: str) -> None:
+    # Keras gives the running mean of the loss, whose state is restored as well.
+    blocks = measured.replicate(name).blocks
+    assert len({block.steps for block in blocks}) == 1
+    assert len({block.loss for block in blocks}) == 1
+
+
+@pytest.mark.parametrize("name", ["graph", "xla", "graph-k4", "xla-k4"])
+def test_a_block_trains(measured: Measured, name: str) -> None:
+    # The others are slow enough for a block of a few steps.
+    first = measured.evidence(name).loss
+    assert first is not None
+    assert all(block.loss is not None and block.loss < first for block in measured.replicate(name).blocks)
+
+
+def test_all_cases_start_from_the_same_weights(measured: Measured) -> None:
+    first = measured.evidence("eager").loss
+    for name in set(CASES) - set(MIXED) - {"graph-k4", "xla-k4"}:  # Their first call ends later.
+        assert measured.evidence(name).loss == pytest.approx(first, rel=1e-5)
+    assert measured.evidence("graph-k4").loss == pytest.approx(measured.evidence("xla-k4").loss, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_one_worker_computes_at_a_time(measured: Measured, name: str) -> None:
+    # The kernel counts in hundredths of a second.
+    assert all(abs(block.leaked_cpu_s) <= 0.02 for block in measured.replicate(name).blocks)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_noise_is_recorded(measured: Measured, name: str) -> None:
+    for block in measured.replicate(name).blocks:
+        assert block.noise.steal_share is not None
+        assert block.noise.involuntary_switches is not None
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_step_is_traced_once_and_not_while_timed(measured: Measured, name: str) -> None:
+    assert measured.evidence(name).traces == (0 if name == "eager" else 1)
+    assert measured.closing(name).traces == 0
+    assert measured.closing(name).xla_compilations == 0
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name != "eager"])
+def test_compiled_steps_are_one_function_call(measured: Measured, name: str) -> None:
+    assert measured.evidence(name).function_calls == 1
+
+
+def test_an_eager_step_computes_all_products_eagerly(measured: Measured) -> None:
+    assert measured.evidence("eager").compute_ops == {"eager": {"float32": PRODUCTS}}
+    assert measured.evidence("eager").function_calls == 0
+
+
+@pytest.mark.parametrize("name", ["graph", "graph-k4"])
+def test_a_graph_step_computes_all_products_in_graphs(measured: Measured, name: str) -> None:
+    assert measured.evidence(name).compute_ops == {"graph": {"float32": PRODUCTS}}
+    assert measured.evidence(name).claims == GRAPH
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_an_xla_step_computes_all_products_in_xla(measured: Measured, name: str) -> None:
+    evidence = measured.evidence(name)
+    assert evidence.xla_compilations >= 1
+    assert set(evidence.compute_ops) == {XLA}
+    assert evidence.claims == XLA
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_mixed_precision_computes_in_half_and_keeps_variables_in_full(measured: Measured, name: str) -> None:
+    evidence = measured.evidence(name)
+    half = CASES[name][1].compute_dtype
+    counts = [by_dtype for by_dtype in evidence.compute_ops.values() if half in by_dtype]
+    # The layer that gives the logits is float32.
+    assert [by_dtype[half] for by_dtype in counts] == [2]
+    assert evidence.variable_dtypes == ("float32",)
+
+
+def test_keras_own_step_is_a_compiled_function(measured: Measured) -> None:
+    evidence = measured.evidence("keras")
+    assert evidence.claims == GRAPH
+    assert "eager" not in evidence.compute_ops
+    # Keras itself chooses between the two.
+    assert (XLA in evidence.compute_ops) == (evidence.xla_compilations > 0)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_batch_size_and_device_are_seen(measured: Measured, name: str) -> None:
+    assert measured.evidence(name).batch_size == BATCH_SIZE
+    assert measured.evidence(name).devices == ("cpu",)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_phases_are_timed(measured: Measured, name: str) -> None:
+    phases = measured.replicate(name).phases
+    assert phases.import_s > 0
+    assert phases.data_s > 0
+    assert phases.build_s > 0
+    assert phases.first_call_s > 0
+    assert phases.warm_up_s > 0
+    assert (phases.compile_s > 0) == (XLA in measured.evidence(name).compute_ops)
+    assert phases.compile_s < phases.first_call_s
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_memory_is_read(measured: Measured, name: str) -> None:
+    closing = measured.closing(name)
+    assert 0 < closing.baseline_rss_bytes < closing.peak_rss_bytes
+    assert closing.device_peak_bytes is None
+    assert list(closing.peaks_bytes) == ["build", "first call", "steps"]
+    assert max(closing.peaks_bytes.values()) == closing.peak_rss_bytes - closing.baseline_rss_bytes
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_waiting_for_input_is_a_part_of_the_time(measured: Measured, name: str) -> None:
+    waited = measured.closing(name).input_wait
+    assert waited is not None
+    assert waited.steps >= CASES[name][-1]
+    assert 0 < waited.wait_s < waited.seconds

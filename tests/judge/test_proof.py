@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import msgspec
+import pytest
+from builders import make_block, make_case, make_closing, make_evidence
+
+from stepbench.judge.proof import judge_block, judge_end, judge_start, partly_other_dtypes
+from stepbench.records.cases import BUILT_IN_EXECUTIONS, EAGER, GRAPH, KERAS, XLA, Case, Device, Precision
+from stepbench.records.run import Failure, FailureKind
+
+INNOCENT = [
+    make_case(execution, precision, device=device)
+    for execution, precision, device in itertools.product(BUILT_IN_EXECUTIONS, Precision, Device)
+]
+BFLOAT16 = Precision.MIXED_BFLOAT16
+
+
+def complaint(failure: Failure | None) -> str:
+    """The message of a failed proof, empty for a proof that holds."""
+    if failure is None:
+        return ""
+    assert failure.kind is FailureKind.NOT_PROVED
+    return failure.message
+
+
+@pytest.mark.parametrize("case", INNOCENT, ids=str)
+def test_the_innocent_pass(case: Case) -> None:
+    evidence = make_evidence(case)
+    assert judge_start(case, evidence) is None
+    assert not partly_other_dtypes(case, evidence)
+
+
+def test_a_case_of_several_steps_a_call_passes() -> None:
+    case = make_case(XLA, steps_per_call=8)
+    assert judge_start(case, make_evidence(case)) is None
+
+
+def test_a_step_of_which_no_product_was_seen_is_judged_by_the_rest() -> None:
+    case = make_case(GRAPH, BFLOAT16)
+    assert judge_start(case, make_evidence(case, compute_ops={})) is None
+    assert "calls no compiled function" in complaint(
+        judge_start(case, make_evidence(case, compute_ops={}, function_calls=0))
+    )
+
+
+# Each lie, as a change to innocent evidence, with the words that must expose it.
+PLANTED: list[tuple[Case, dict[str, Any], str]] = [
+    (make_case(), {"batch_size": 32}, "fed 32 examples, not 64"),
+    (make_case(device=Device.GPU), {"devices": ("cpu",)}, "lie on cpu, not on gpu"),
+    (make_case(device=Device.GPU), {"devices": ("cpu", "gpu")}, "lie on cpu, not on gpu"),
+    (make_case(), {"devices": ("gpu",)}, "lie on gpu, not on cpu"),
+    (make_case(GRAPH, BFLOAT16), {"variable_dtypes": ("bfloat16",)}, "kept in bfloat16, not in float32"),
+    (make_case(GRAPH, BFLOAT16), {"variable_dtypes": ("float16", "float32")}, "kept in float16, not in float32"),
+    (make_case(EAGER), {"compute_ops": {"graph": {"float32": 12}}}, "claims to be eager, but its products run inside"),
+    (make_case(EAGER), {"compute_ops": {"xla": {"float32": 12}}}, "claims to be eager, but its products run inside"),
+    (
+        make_case(EAGER),
+        {"compute_ops": {"eager": {"float32": 11}, "graph": {"float32": 1}}},
+        "claims to be eager, but its products run inside",
+    ),
+    (
+        make_case(GRAPH),
+        {"function_calls": 0, "compute_ops": {"eager": {"float32": 12}}},
+        "claims to be graph, but calls no compiled function",
+    ),
+    (
+        make_case(GRAPH),
+        {"compute_ops": {"graph": {"float32": 11}, "eager": {"float32": 1}}},
+        "claims to be graph, but some of its products run eagerly",
+    ),
+    (make_case(GRAPH), {"compute_ops": {"xla": {"float32": 12}}}, "to run as a graph, but was compiled by XLA"),
+    (make_case(GRAPH), {"traces": 2}, "traced the step 2 times, not once"),
+    (make_case(XLA), {"xla_compilations": 0}, "claims to be xla, but XLA compiled nothing"),
+    (
+        make_case(XLA),
+        {"xla_compilations": 0, "compute_ops": {"graph": {"float32": 12}}},
+        "claims to be xla, but XLA compiled nothing",
+    ),
+    (
+        make_case(XLA),
+        {"compute_ops": {"xla": {"float32": 11}, "graph": {"float32": 1}}},
+        "claims to be xla, but some of its products run outside of XLA",
+    ),
+    (
+        make_case(XLA),
+        {"compute_ops": {"xla": {"float32": 11}, "eager": {"float32": 1}}},
+        "claims to be xla, but some of its products run eagerly",
+    ),
+    (make_case(XLA), {"function_calls": 0}, "claims to be xla, but calls no compiled function"),
+    (make_case(XLA), {"traces": 2}, "traced the step 2 times, not once"),
+    (make_case(GRAPH), {"compute_ops": {"graph": {"bfloat16": 12}}}, "12 of 12 products run in bfloat16"),
+    (make_case(GRAPH), {"compute_ops": {"graph": {"float32": 9, "bfloat16": 3}}}, "3 of 12 products run in bfloat16"),
+    (make_case(GRAPH, BFLOAT16), {"compute_ops": {"graph": {"float32": 12}}}, "float32, none in bfloat16"),
+    (make_case(GRAPH, BFLOAT16), {"compute_ops": {"graph": {"float16": 12}}}, "float16, none in bfloat16"),
+    (make_case(KERAS, "mixed_float16"), {"compute_ops": {"graph": {"float32": 5}}}, "float32, none in float16"),
+]
+
+
+@pytest.mark.parametrize(("case", "lie", "words"), PLANTED, ids=[f"{case}: {words}" for case, _, words in PLANTED])
+def test_a_planted_lie_is_exposed(case: Case, lie: dict[str, Any], words: str) -> None:
+    message = complaint(judge_start(case, make_evidence(case, **lie)))
+    assert words in message
+    assert ";" not in message, "one lie, one complaint"
+    assert message.endswith(".")
+
+
+def test_all_lies_are_named_in_one_failure() -> None:
+    evidence = make_evidence(make_case(), batch_size=1, devices=("gpu",), traces=3)
+    message = complaint(judge_start(make_case(), evidence))
+    assert [words in message for words in ("fed 1 examples", "lie on gpu", "3 times")] == [True] * 3
+    assert message.count(";") == 2
+
+
+def test_an_execution_of_ones_own_that_claims_nothing_is_not_asked_how_it_runs() -> None:
+    case = make_case("mine")
+    evidence = make_evidence(case, traces=4, compute_ops={"eager": {"float32": 1}, "xla": {"float32": 1}})
+    assert judge_start(case, evidence) is None
+
+
+@pytest.mark.parametrize(("claims", "words"), [(GRAPH, "calls no compiled function"), (XLA, "calls no compiled")])
+def test_an_execution_of_ones_own_must_prove_what_it_claims(claims: str, words: str) -> None:
+    case = make_case("mine")
+    evidence = make_evidence(case, claims=claims, compute_ops={"eager": {"float32": 12}})
+    assert words in complaint(judge_start(case, evidence))
+
+
+def test_a_mixed_step_with_some_products_in_another_dtype_is_only_warned_of() -> None:
+    case = make_case(GRAPH, BFLOAT16)
+    evidence = make_evidence(case, compute_ops={"graph": {"bfloat16": 10, "float32": 2}})
+    assert judge_start(case, evidence) is None
+    assert partly_other_dtypes(case, evidence) == {"float32": 2}
+
+
+def test_products_are_counted_wherever_they_run() -> None:
+    case = make_case("mine")
+    evidence = make_evidence(case, compute_ops={"graph": {"bfloat16": 1}, "xla": {"bfloat16": 2, "float32": 4}})
+    assert partly_other_dtypes(case, evidence) == {"bfloat16": 3}
+    assert "3 of 7 products run in bfloat16" in complaint(judge_start(case, evidence))
+
+
+def test_a_first_loss_that_is_no_number_is_non_finite_before_all_else() -> None:
+    failure = judge_start(make_case(), make_evidence(make_case(), loss=None, batch_size=1))
+    assert failure == Failure(FailureKind.NON_FINITE, "The loss is NaN or infinite after the first step.")
+
+
+def test_a_blocks_loss_that_is_no_number_is_non_finite() -> None:
+    assert judge_block(make_block()) is None
+    failure = judge_block(make_block(loss=None))
+    assert failure == Failure(FailureKind.NON_FINITE, "The loss is NaN or infinite after 10 steps.")
+
+
+def test_a_loss_of_zero_is_a_number() -> None:
+    assert judge_block(make_block(loss=0.0)) is None
+    assert judge_start(make_case(), make_evidence(make_case(), loss=0.0)) is None
+
+
+def test_a_quiet_end_passes() -> None:
+    assert judge_end(make_closing()) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"traces": 3}, "traced again while it was timed (3 times)"),
+        ({"xla_compilations": 2}, "XLA compiled again while the step was timed (2 times)"),
+    ],
+)
+def test_work_of_the_first_call_done_again_during_timing_fails_the_case(changes: dict[str, int], words: str) -> None:
+    message = complaint(judge_end(msgspec.structs.replace(make_closing(), **changes)))
+    assert words in message
+    assert "(0 times)" not in message

@@ -1,0 +1,353 @@
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import pytest
+from builders import (
+    ENVIRONMENT,
+    MEBIBYTE,
+    ODD_NAMES,
+    QUIET,
+    STARTED,
+    make_block,
+    make_case,
+    make_closing,
+    make_evidence,
+    make_failed,
+    make_measurement,
+    make_phases,
+    make_run,
+)
+
+from stepbench.judge.statistics import speedup, step_time
+from stepbench.records.cases import EAGER, XLA, Device
+from stepbench.records.machine import Cpu, Environment
+from stepbench.records.run import FailureKind, InputWait, Measurement
+from stepbench.records.store import Run
+from stepbench.report.summary import CaseSummary, summarize
+
+# The published contract of ``stepbench report --format json``.
+RUN_KEYS = {
+    *("schema", "run_id", "started", "environment", "data", "cases"),
+    *("attainable", "published", "recommendations"),
+}
+CASE_TYPES: dict[str, type | tuple[type, ...]] = {
+    "id": str,
+    "workload": str,
+    "execution": str,
+    "precision": str,
+    "device": str,
+    "batch_size": int,
+    "steps_per_call": int,
+    "status": str,
+    "failure": (dict, type(None)),
+    "step_time_s": (dict, type(None)),
+    "throughput": (dict, type(None)),
+    "speedup": (dict, type(None)),
+    "first_call_s": (float, type(None)),
+    "compile_s": (float, type(None)),
+    "break_even_steps": (float, type(None)),
+    "break_even": (dict, type(None)),
+    "break_even_epochs": (dict, type(None)),
+    "break_even_s": (dict, type(None)),
+    "epoch_s": (dict, type(None)),
+    "peak_memory_bytes": (int, type(None)),
+    "memory_by_phase": dict,
+    "energy_per_1000_examples_j": (dict, type(None)),
+    "flops_per_step": (float, type(None)),
+    "flops_utilization": (float, type(None)),
+    "bytes_per_step": (float, type(None)),
+    "arithmetic_intensity": (float, type(None)),
+    "roofline_flops": (float, type(None)),
+    "input_wait_share": (float, type(None)),
+    "equivalence": dict,
+    "trace": (str, type(None)),
+    "profile": (dict, type(None)),
+    "warnings": list,
+}
+ESTIMATES = ("step_time_s", "throughput", "speedup")
+
+REFERENCE = make_case(EAGER)
+FAST = make_case("graph")
+SLOW = make_case("graph", "mixed_float16")
+BROKEN = make_case(XLA)
+RUN = make_run(
+    make_measurement(SLOW, [0.4, 0.4], [0.41, 0.4], closing=make_closing(input_wait=InputWait(10, 2.0, 0.5))),
+    make_failed(BROKEN, FailureKind.COMPILE_ERROR, "XLA said no."),
+    make_measurement(REFERENCE, [0.2, 0.2], [0.2, 0.2]),
+    make_measurement(FAST, [0.1, 0.1], [0.1, 0.1]),
+)
+
+
+def as_json(run: Run) -> dict[str, Any]:
+    parsed: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(summarize(run)))
+    return parsed
+
+
+def only(run: Run) -> CaseSummary:
+    (case,) = summarize(run).cases
+    return case
+
+
+def case_of(run: Run, case_id: str) -> CaseSummary:
+    return next(case for case in summarize(run).cases if case.id == case_id)
+
+
+def test_json_has_the_keys_of_the_contract() -> None:
+    report = as_json(RUN)
+    assert set(report) == RUN_KEYS
+    assert report["schema"] == 1
+    assert report["run_id"] == RUN.run_id
+    assert report["data"] == "synthetic"
+    assert datetime.fromisoformat(report["started"]) == STARTED
+    assert isinstance(report["environment"], dict)
+    assert len(report["cases"]) == 4
+    for case in report["cases"]:
+        assert set(case) == set(CASE_TYPES)
+
+
+def test_json_has_the_types_of_the_contract() -> None:
+    for case in as_json(RUN)["cases"]:
+        for key, kind in CASE_TYPES.items():
+            assert isinstance(case[key], kind), key
+        assert case["status"] in {"ok", "failed"}
+        for name in ESTIMATES:
+            if case[name]:
+                assert set(case[name]) == {"value", "low", "high", "confidence"}
+                assert all(isinstance(number, float) for number in case[name].values())
+                assert case[name]["low"] <= case[name]["value"] <= case[name]["high"]
+        if case["failure"]:
+            assert set(case["failure"]) == {"kind", "message"}
+            assert all(isinstance(text, str) for text in case["failure"].values())
+        assert set(case["equivalence"]) == {"verdict", "why"}
+        assert case["equivalence"]["verdict"] in {"equivalent", "different", "inconclusive", "not_checked"}
+        assert isinstance(case["equivalence"]["why"], list)
+        assert all(isinstance(warning, str) for warning in case["warnings"])
+
+
+def test_json_names_a_case_by_its_id_and_its_parts() -> None:
+    (case,) = as_json(make_run(make_measurement(make_case(XLA, "mixed_bfloat16", steps_per_call=8), [0.1])))["cases"]
+    parts = ("id", "workload", "execution", "precision", "device", "batch_size", "steps_per_call")
+    assert [case[part] for part in parts] == [
+        *("cnn/xla/mixed_bfloat16/cpu/b64/k8", "cnn", "xla", "mixed_bfloat16", "cpu", 64, 8)
+    ]
+
+
+@pytest.mark.parametrize("name", [*ODD_NAMES, "x" * 500])
+def test_json_has_odd_names_as_they_are(name: str) -> None:
+    (case,) = as_json(make_run(make_measurement(make_case(name, workload=name), [0.1])))["cases"]
+    assert (case["workload"], case["execution"]) == (name, name)
+
+
+def test_cases_come_fastest_first_and_failed_ones_last() -> None:
+    assert [case.id for case in summarize(RUN).cases] == [FAST.id, REFERENCE.id, SLOW.id, BROKEN.id]
+
+
+def test_failed_cases_come_after_those_of_every_workload() -> None:
+    measured = [make_measurement(make_case(workload=workload), [0.1]) for workload in ("a", "b")]
+    failed = [make_failed(make_case(XLA, workload=workload)) for workload in ("a", "b")]
+    cases = summarize(make_run(failed[1], measured[1], failed[0], measured[0])).cases
+    assert [(case.workload, case.status) for case in cases] == [
+        *(("a", "ok"), ("b", "ok"), ("a", "failed"), ("b", "failed"))
+    ]
+
+
+def test_workloads_and_devices_are_not_mixed_by_speed() -> None:
+    cases = [
+        make_case(workload=workload, device=device) for workload in ("b", "a") for device in (Device.GPU, Device.CPU)
+    ]
+    seconds = (0.1, 0.2, 0.3, 0.4)
+    run = make_run(*(make_measurement(case, [time]) for case, time in zip(cases, seconds, strict=True)))
+    assert [(case.workload, case.device) for case in summarize(run).cases] == [
+        *(("a", "cpu"), ("a", "gpu"), ("b", "cpu"), ("b", "gpu"))
+    ]
+
+
+def test_estimates_are_those_of_the_statistics() -> None:
+    slow, reference = RUN.measurements[0], RUN.measurements[2]
+    case = case_of(RUN, SLOW.id)
+    assert case.step_time_s == step_time(slow)
+    assert case.step_time_s is not None
+    assert case.throughput == case.step_time_s.inverse(64)
+    assert case.throughput.value == pytest.approx(64 / case.step_time_s.value)
+    assert case.speedup == speedup(slow, reference)
+
+
+def test_the_reference_is_as_fast_as_itself() -> None:
+    case = case_of(RUN, REFERENCE.id)
+    assert case.speedup is not None
+    assert (case.speedup.low, case.speedup.value, case.speedup.high) == (1.0, 1.0, 1.0)
+    assert case.break_even_steps is None
+
+
+@pytest.mark.parametrize("failure", list(FailureKind))
+def test_a_failed_case_has_its_reason_and_no_number(failure: FailureKind) -> None:
+    measured = make_measurement(FAST, [0.1, 0.1], [0.1, 0.1])
+    failed = msgspec.structs.replace(measured, failure=make_failed(FAST, failure, "So it is.").failure)
+    (case,) = as_json(make_run(failed))["cases"]
+    assert case["status"] == "failed"
+    assert case["failure"] == {"kind": failure.value, "message": "So it is."}
+    nulls = {key for key, value in case.items() if value is None}
+    assert nulls == {key for key, kind in CASE_TYPES.items() if isinstance(kind, tuple)} - {"failure"}
+    assert case["warnings"] == []
+
+
+@pytest.mark.parametrize("measurement", [Measurement(FAST), make_measurement(FAST, []), make_measurement(FAST, [], [])])
+def test_a_case_without_a_block_has_no_number(measurement: Measurement) -> None:
+    case = only(make_run(measurement, finished=None))
+    assert (case.status, case.failure, case.step_time_s, case.throughput) == ("failed", None, None, None)
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        (),
+        (make_failed(REFERENCE),),
+        (msgspec.structs.replace(make_measurement(REFERENCE, [0.2]), failure=make_failed(REFERENCE).failure),),
+        (make_measurement(make_case(EAGER, batch_size=32), [0.1]),),
+        (make_measurement(make_case(EAGER, "mixed_float16"), [0.1]),),
+        (Measurement(REFERENCE),),
+    ],
+    ids=["none", "failed", "failed once measured", "another batch size", "another precision", "not measured"],
+)
+def test_without_a_measured_reference_there_is_no_speedup(others: tuple[Measurement, ...]) -> None:
+    case = case_of(make_run(make_measurement(FAST, [0.1]), *others), FAST.id)
+    assert case.status == "ok"
+    assert (case.speedup, case.break_even_steps) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("first_call_s", "block_s", "expected"),
+    [
+        (3.0, 0.1, 200.0),  # 2 s more, and 10 ms saved each step.
+        (0.5, 0.1, 0.0),
+        (1.0, 0.1, 0.0),
+        (3.0, 0.2, None),
+        (0.5, 0.4, None),
+        (3.0, 0.4, None),
+    ],
+)
+def test_break_even_is_when_the_first_call_has_paid_back(
+    first_call_s: float, block_s: float, expected: float | None
+) -> None:
+    reference = make_measurement(REFERENCE, [0.2], [0.2], phases=make_phases(first_call_s=1.0))
+    mine = make_measurement(FAST, [block_s], [block_s], phases=make_phases(first_call_s=first_call_s))
+    assert case_of(make_run(reference, mine), FAST.id).break_even_steps == pytest.approx(expected)
+
+
+def test_first_call_is_the_median_of_the_replicates() -> None:
+    replicates = [
+        make_measurement(FAST, [0.1], phases=make_phases(first_call_s)).replicates[0]
+        for first_call_s in (9.0, 1.0, 2.0)
+    ]
+    assert only(make_run(Measurement(FAST, tuple(replicates)))).first_call_s == 2.0
+
+
+def test_peak_memory_on_cpu_is_what_the_process_added() -> None:
+    closing = make_closing(baseline_rss_bytes=300 * MEBIBYTE, peak_rss_bytes=420 * MEBIBYTE)
+    assert only(make_run(make_measurement(FAST, [0.1], closing=closing))).peak_memory_bytes == 120 * MEBIBYTE
+
+
+def test_peak_memory_on_an_accelerator_is_the_devices() -> None:
+    closing = make_closing(device_peak_bytes=3 * MEBIBYTE)
+    assert only(make_run(make_measurement(FAST, [0.1], closing=closing))).peak_memory_bytes == 3 * MEBIBYTE
+
+
+def test_what_a_cut_short_replicate_did_not_report_is_null() -> None:
+    case = only(make_run(make_measurement(FAST, [0.1], closing=None)))
+    assert (case.peak_memory_bytes, case.input_wait_share) == (None, None)
+    assert case.step_time_s is not None
+
+
+def test_input_wait_is_a_share_of_the_time() -> None:
+    assert case_of(RUN, SLOW.id).input_wait_share == 0.25
+    assert case_of(RUN, FAST.id).input_wait_share is None
+
+
+def with_features(*features: str) -> Environment:
+    return msgspec.structs.replace(ENVIRONMENT, cpu=Cpu(features=features))
+
+
+@pytest.mark.parametrize(
+    ("precision", "features", "warnings"),
+    [
+        ("mixed_float16", ("avx2", "avx512_bf16"), ("float16 is emulated on this CPU",)),
+        ("mixed_float16", ("avx2", "avx512_fp16"), ()),
+        ("mixed_float16", ("fphp", "asimdhp"), ()),
+        ("mixed_float16", (), ()),
+        ("mixed_bfloat16", ("avx2", "avx512_fp16"), ("bfloat16 is emulated on this CPU",)),
+        ("mixed_bfloat16", ("avx512_bf16",), ()),
+        ("mixed_bfloat16", ("amx_bf16",), ()),
+        ("float32", ("avx2",), ()),
+    ],
+)
+def test_a_half_precision_that_the_cpu_lacks_is_said_to_be_emulated(
+    precision: str, features: tuple[str, ...], warnings: tuple[str, ...]
+) -> None:
+    run = make_run(make_measurement(make_case(precision=precision), [0.1], [0.1]), environment=with_features(*features))
+    assert only(run).warnings == warnings
+
+
+def test_the_cpus_features_do_not_matter_on_a_gpu() -> None:
+    measurement = make_measurement(make_case(precision="mixed_float16", device=Device.GPU), [0.1], [0.1])
+    assert only(make_run(measurement, environment=with_features("avx2"))).warnings == ()
+
+
+def test_an_undisturbed_case_has_no_warning() -> None:
+    assert only(make_run(make_measurement(FAST, [0.1, 0.101], [0.1, 0.1]))).warnings == ()
+
+
+@pytest.mark.parametrize("replicates", [([0.1],), ([0.1], []), ([], [0.1], [])])
+def test_one_replicate_is_said_to_give_no_interval(replicates: tuple[list[float], ...]) -> None:
+    assert only(make_run(make_measurement(FAST, *replicates))).warnings == ("one replicate gives no interval",)
+
+
+def test_replicates_that_are_missing_are_counted() -> None:
+    run = make_run(make_measurement(FAST, [0.1], [0.1]))
+    plan = msgspec.structs.replace(run.plan, replicates=4)
+    assert only(msgspec.structs.replace(run, plan=plan)).warnings == ("only 2 of 4 replicates",)
+
+
+def test_a_wide_interval_is_said_with_a_remedy() -> None:
+    case = only(make_run(make_measurement(FAST, [0.1], [0.12], [0.1])))
+    assert case.step_time_s is not None
+    width = case.step_time_s.relative_half_width
+    assert width is not None
+    assert width > 0.1
+    assert case.warnings == (
+        f"the step time is known to ±{width:.0%} only: the machine was noisy, or add --replicates",
+    )
+
+
+@pytest.mark.parametrize(
+    ("share", "warnings"),
+    [
+        (0.05, ("the hypervisor took 5% of the processors' time",)),
+        (0.021, ("the hypervisor took 2% of the processors' time",)),
+        (0.02, ()),
+        (0.0, ()),
+        (None, ()),
+    ],
+)
+def test_stolen_time_is_said_when_it_shows(share: float | None, warnings: tuple[str, ...]) -> None:
+    blocks = (make_block(noise=msgspec.structs.replace(QUIET, steal_share=share)),)
+    assert only(make_run(make_measurement(FAST, [], [], blocks=blocks))).warnings == warnings
+
+
+@pytest.mark.parametrize(
+    ("leaked_cpu_s", "warnings"),
+    [(1.0, ("stopped workers used 2.0 s of processor time meanwhile",)), (0.001, ()), (0.0, ())],
+)
+def test_stopped_workers_that_ran_are_told_on(leaked_cpu_s: float, warnings: tuple[str, ...]) -> None:
+    blocks = (make_block(leaked_cpu_s=leaked_cpu_s),)
+    assert only(make_run(make_measurement(FAST, [], [], blocks=blocks))).warnings == warnings
+
+
+def test_products_in_another_dtype_are_counted() -> None:
+    case = make_case(precision="mixed_bfloat16")
+    evidence = make_evidence(case, compute_ops={"graph": {"bfloat16": 9, "float32": 2, "float16": 1}})
+    assert only(make_run(make_measurement(case, [0.1], [0.1], evidence=evidence))).warnings == (
+        "not all products run in bfloat16: 1 in float16, 2 in float32",
+    )
