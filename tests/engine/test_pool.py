@@ -19,7 +19,7 @@ from stepbench.engine import pool
 from stepbench.engine.pool import Pool, Worker, WorkerError, describe
 from stepbench.errors import StepbenchError
 from stepbench.records.cases import GRAPH, Case, Device, Precision, Variant
-from stepbench.records.protocol import Describe, Hello, Measure, Prepare, Prepared
+from stepbench.records.protocol import Describe, Measure, Prepare
 from stepbench.records.run import FailureKind
 
 pytestmark = pytest.mark.tensorflow
@@ -47,9 +47,9 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
     """One in the middle of a block of half an hour."""
     started = Worker(tmp_path_factory.mktemp("logs") / "busy.log")
     try:
-        assert isinstance(started.reply(LONG_S), Hello)
+        started.greet()
         order = Prepare(CASE, TINY, (), "synthetic", seed=0, block_seconds=1800)
-        assert isinstance(started.ask(order, LONG_S), Prepared)
+        started.ask(order, LONG_S)
         with pytest.raises(WorkerError) as caught:
             started.ask(Measure(0), 0.5)
         assert caught.value.failure.kind is FailureKind.TIMEOUT
@@ -141,14 +141,14 @@ def test_how_a_worker_died_is_told_apart(worker: Worker, number: signal.Signals,
 def test_a_worker_is_ended_before_memory_runs_out(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "memory_left", lambda: (5 << 30, 100 << 30))
     with pytest.raises(WorkerError, match=r"when 5\.0 GiB were left") as caught:
-        worker.reply(LONG_S)
+        worker.greet(LONG_S)
     assert caught.value.failure.kind is FailureKind.OUT_OF_MEMORY
 
 
 def test_memory_enough_is_no_reason_to_end_a_worker(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "memory_left", lambda: (20 << 30, 100 << 30))
     with pytest.raises(WorkerError) as caught:
-        worker.reply(0.6)
+        worker.greet(0.6)
     assert caught.value.failure.kind is FailureKind.TIMEOUT
 
 
@@ -181,7 +181,7 @@ from stepbench.engine.pool import Worker
 
 worker = Worker(pathlib.Path(sys.argv[1]))
 if sys.argv[2] == "stopped":
-    worker.reply(120)
+    worker.greet()
     worker.stop()
 print(worker._process.pid, flush=True)
 time.sleep(3600)
