@@ -33,6 +33,8 @@ from stepbench.records.protocol import (
 from stepbench.records.run import Failure, FailureKind
 from stepbench.records.store import slug
 
+COMMAND: tuple[str, ...] = (sys.executable, "-P", "-m", "stepbench.worker.main")
+"""What a worker is started by; it is given the descriptors of orders and replies, and its parent's process id."""
 START_TIMEOUT_S = 180.0
 """The longest that importing TensorFlow may take, with every other worker doing the same."""
 POLL_S = 0.25
@@ -66,11 +68,10 @@ class Worker:
         """
         orders_read, self._orders = os.pipe()
         self._replies, replies_write = os.pipe()
-        command = [sys.executable, "-P", "-m", "stepbench.worker.main"]
         try:
             with _open_log(log) as output:
                 self._process = subprocess.Popen(  # noqa: S603 - our own module, no shell.
-                    [*command, str(orders_read), str(replies_write), str(os.getpid())],
+                    [*COMMAND, str(orders_read), str(replies_write), str(os.getpid())],
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
