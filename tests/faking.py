@@ -10,6 +10,7 @@ import places
 
 from stepbench.engine import pool
 
+WORKLOAD = f"{places.TINY}:workload"
 FAKE = (sys.executable, "-P", str(places.TESTS / "fake_worker.py"))
 
 
