@@ -143,6 +143,13 @@ def test_how_a_worker_died_is_told_apart(worker: Worker, number: signal.Signals,
     assert caught.value.failure.kind is kind
 
 
+def test_a_worker_that_closes_its_pipe_and_stays_has_crashed(ready: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "EXIT_TIMEOUT_S", 0.1)
+    with pytest.raises(WorkerError, match="closed its pipe, but did not exit") as caught:
+        ready.ask(prepare("hanging-up"), LONG_S)
+    assert caught.value.failure.kind is FailureKind.CRASH
+
+
 def test_a_worker_is_ended_before_memory_runs_out(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "memory_left", lambda: (5 << 30, 100 << 30))
     with pytest.raises(WorkerError, match=r"when 5\.0 GiB were left") as caught:
