@@ -47,7 +47,7 @@ from stepbench.records.protocol import (
     TrajectoryMade,
 )
 from stepbench.records.run import Attainable, Failure, FailureKind, InputWait, Work
-from stepbench.records.verify import Agreement, Curve, Point, TensorError
+from stepbench.records.verify import Agreement, Curve, Point, TensorError, Test
 from stepbench.worker.main import _send, die_with_parent, serve
 
 MUTE = "FAKE_WORKER_MUTE"
@@ -113,6 +113,8 @@ class FakeWorker:
 
     def _verify(self, order: MakeTrajectory | Agree | Train) -> Reply:
         if isinstance(order, MakeTrajectory):
+            if "lost" in order.workload:
+                return _failed(f"There is no file {order.workload}.")
             Path(order.file).write_bytes(b"a trajectory")
             return TrajectoryMade("float64")
         if isinstance(order, Train):
@@ -144,7 +146,9 @@ def _train(order: Train) -> Trained | Failed:
     if execution == "raising-midway":
         return _failed("RuntimeError: planted in step 61")
     losses = [1.0 + 0.01 * order.seed + 1 / (1 + step) for step in range(order.steps)]
-    return Trained(Curve(order.seed, (*losses[:60], None) if execution == "nan-midway" else tuple(losses)))
+    if execution == "nan-midway":
+        return Trained(Curve(order.seed, (*losses[:60], None)))
+    return Trained(Curve(order.seed, tuple(losses), tuple(Test(step, 1.0, 0.9) for step in order.tests)))
 
 
 def _misbehave(case: Case, replies: int) -> None:
