@@ -15,9 +15,17 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     unwanted = {
         "not tensorflow": "pytest.mark.tensorflow" in text,
         "alone": "pytest.mark.alone" not in text,
-        "not alone and not slow": "pytest.mark.alone" in text or "pytest.mark.slow" in text,
+        "not alone and not slow": "pytest.mark.alone" in text,
     }
     return unwanted.get(config.option.markexpr) or None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What is slow runs only where -m names it: 'make test-slow'."""
+    if "slow" not in config.option.markexpr:
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in slow]
 
 
 @pytest.fixture

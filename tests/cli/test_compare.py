@@ -15,6 +15,7 @@ from repositories import commit, make_repository
 from stepbench.commands import gate as gating
 from stepbench.commands import options
 from stepbench.errors import StepbenchError
+from stepbench.judge import calibrate
 from stepbench.judge.gate import judge_gate
 from stepbench.probes.environment import collect
 from stepbench.records.gate import Calibration, CalibrationGate, Gate, GateSettings, Revision
@@ -228,7 +229,10 @@ def test_the_newest_readable_calibration_of_a_machine_is_found(folder: Path) -> 
     assert found.calibration_id == "20260102"
 
 
-def test_a_calibration_without_time_left_is_printed_from_what_is_stored(invoke: Invoke, folder: Path) -> None:
+def test_a_calibration_without_time_left_is_printed_from_what_is_stored(
+    invoke: Invoke, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibrate, "RESAMPLED", 20)
     here = msgspec.structs.replace(CALIBRATION, environment=collect(folder))
     Store(folder / "results").write_calibration(here)
     arguments = ("calibrate", "--resume", CALIBRATION.calibration_id, "--budget", "0.0000000001s")

@@ -6,6 +6,7 @@ import pytest
 from paired import make_gate_case, make_pairs, noisy_pairs
 from scipy import stats
 
+from stepbench.judge import calibrate
 from stepbench.judge.calibrate import CURVE, power_curve, rates, share
 from stepbench.judge.gate import GateVerdict
 from stepbench.records.gate import CalibrationGate, GateSettings
@@ -40,6 +41,11 @@ def test_a_shares_interval_is_clopper_and_pearsons(count: int, of: int) -> None:
     high = stats.beta.ppf(0.975, count + 1, of - count) if count < of else 1.0
     assert found.value == count / of
     assert (found.low, found.high) == pytest.approx((low, high))
+
+
+@pytest.fixture(autouse=True)
+def few_gates_are_resampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibrate, "RESAMPLED", 60)
 
 
 def calibrated_with_a_spread_of(spread: float) -> dict[float, float]:

@@ -14,10 +14,12 @@ import pytest
 from paired import make_gate_case, make_pair
 from scipy import stats
 
+from stepbench.judge import gate
 from stepbench.judge.gate import CHECKS, LOOKS, GateVerdict, is_decided, judge_case, judge_steps
 from stepbench.records.gate import GateCase, GateSettings, Pair, Quad
 
-GATES = 120
+SEVERAL, MANY = 60, 400
+"""Gates: so many as to find what errs much too often, and more than is promised."""
 QUADS = 8
 ANY_SLOWDOWN = GateSettings(threshold=1e-6)
 """With it, the estimate exceeds the threshold as often as not, so that the test alone keeps false alarms rare."""
@@ -42,6 +44,12 @@ MACHINES = (
     Machine(between=0.0, within=0.1),
     Machine(between=0.005, within=0.03, drift=0.01),
 )
+FULL_SIZE = pytest.mark.slow
+"""Simulated on every machine, and often enough to tell small departures from what is promised."""
+SIMULATED = [
+    pytest.param(machine, gates, id=f"{gates} {machine}", marks=FULL_SIZE if gates == MANY else ())
+    for machine, gates in [(MACHINES[0], SEVERAL), (MACHINES[3], SEVERAL), *((machine, MANY) for machine in MACHINES)]
+]
 Order = Callable[[random.Random], str]
 
 
@@ -77,18 +85,25 @@ def blocks_pooled(case: GateCase) -> GateCase:
     return msgspec.structs.replace(case, pairs=tuple(singles))
 
 
+@pytest.fixture(autouse=True)
+def each_pair_is_averaged_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gate does so at every look, which takes most of a simulation's time."""
+    monkeypatch.setattr(gate, "log_ratio", functools.lru_cache(64)(gate.log_ratio))
+
+
 @functools.cache
 def rates(
     slowdown: float,
     machine: Machine,
     settings: GateSettings = ANY_SLOWDOWN,
+    gates: int = SEVERAL,
     unit: Callable[[GateCase], GateCase] = pairs_alone,
     order: Order = drawn,
 ) -> dict[GateVerdict, int]:
     """The verdicts of simulated gates, each measured pair by pair until it is decided."""
     chance = random.Random(f"{slowdown}/{machine}")  # noqa: S311 - it draws noise.
     counts = dict.fromkeys(GateVerdict, 0)
-    for _ in range(GATES):
+    for _ in range(gates):
         case = make_gate_case()
         for number in range(settings.pairs):
             pair = simulate_pair(number, slowdown, machine, chance, order)
@@ -99,19 +114,27 @@ def rates(
     return counts
 
 
-def errs_more_often_than_promised(alarms: int) -> bool:
-    return bool(stats.binomtest(alarms, GATES, ANY_SLOWDOWN.false_alarms, alternative="greater").pvalue < IMPROBABLE)
+def errs_more_often_than_promised(alarms: int, gates: int = SEVERAL) -> bool:
+    return bool(stats.binomtest(alarms, gates, ANY_SLOWDOWN.false_alarms, alternative="greater").pvalue < IMPROBABLE)
 
 
-@pytest.mark.parametrize("machine", MACHINES, ids=str)
-def test_identical_code_is_called_a_regression_no_more_often_than_promised(machine: Machine) -> None:
-    assert not errs_more_often_than_promised(rates(0.0, machine)[GateVerdict.REGRESSION])
+@pytest.mark.parametrize(("machine", "gates"), SIMULATED)
+def test_identical_code_is_called_a_regression_no_more_often_than_promised(machine: Machine, gates: int) -> None:
+    alarms = rates(0.0, machine, gates=gates)[GateVerdict.REGRESSION]
+    assert not errs_more_often_than_promised(alarms, gates)
 
 
-@pytest.mark.parametrize("drawn_from", ["normal", "heavy tails"])
-def test_of_many_gates_of_identical_code_the_promised_share_is_called_slower(drawn_from: str) -> None:
+@pytest.mark.parametrize(
+    ("drawn_from", "gates"),
+    [
+        ("normal", 1000),
+        pytest.param("normal", 8000, marks=FULL_SIZE),
+        pytest.param("heavy tails", 8000, marks=FULL_SIZE),
+    ],
+)
+def test_of_many_gates_of_identical_code_the_promised_share_is_called_slower(drawn_from: str, gates: int) -> None:
     """From pairs on, so that there can be enough gates to tell the promise from twice as many."""
-    gates, alarms = 4000, 0
+    alarms = 0
     chance = np.random.default_rng(seed=1)
     noise = chance.standard_normal if drawn_from == "normal" else functools.partial(chance.standard_t, 4)
     for _ in range(gates):
@@ -131,18 +154,19 @@ def test_measuring_base_always_first_would_break_it_where_the_machine_drifts() -
     assert errs_more_often_than_promised(rates(0.0, machine, order=in_turn)[GateVerdict.REGRESSION])
 
 
-@pytest.mark.parametrize("machine", MACHINES[:1] + MACHINES[3:], ids=str)
-def test_5_percent_is_nearly_always_found_and_nothing_passes_nearly_always(machine: Machine) -> None:
+@pytest.mark.parametrize(("machine", "gates"), [*SIMULATED[:3], SIMULATED[-1]])
+def test_5_percent_is_nearly_always_found_and_nothing_passes_nearly_always(machine: Machine, gates: int) -> None:
     settings = GateSettings()
-    assert rates(0.05, machine, settings)[GateVerdict.REGRESSION] >= 0.95 * GATES
-    unchanged = rates(0.0, machine, settings)
-    assert unchanged[GateVerdict.PASS] >= 0.9 * GATES
-    assert unchanged[GateVerdict.REGRESSION] <= 0.01 * GATES
+    assert rates(0.05, machine, settings, gates)[GateVerdict.REGRESSION] >= 0.95 * gates
+    unchanged = rates(0.0, machine, settings, gates)
+    assert unchanged[GateVerdict.PASS] >= 0.9 * gates
+    assert unchanged[GateVerdict.REGRESSION] <= 0.01 * gates
 
 
-def test_a_slowdown_of_the_threshold_passes_no_more_often_than_promised() -> None:
+@pytest.mark.parametrize("gates", [SEVERAL, pytest.param(MANY, marks=FULL_SIZE)])
+def test_a_slowdown_of_the_threshold_passes_no_more_often_than_promised(gates: int) -> None:
     from stepbench.judge.gate import MISSED
 
     settings = GateSettings(threshold=0.02)
-    passed = rates(0.02, MACHINES[0], settings)[GateVerdict.PASS]
-    assert stats.binomtest(passed, GATES, MISSED, alternative="greater").pvalue > IMPROBABLE
+    passed = rates(0.02, MACHINES[0], settings, gates)[GateVerdict.PASS]
+    assert stats.binomtest(passed, gates, MISSED, alternative="greater").pvalue > IMPROBABLE
