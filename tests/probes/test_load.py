@@ -33,7 +33,7 @@ def test_few_are_named() -> None:
 def test_a_busy_loop_shows_as_the_work_of_others() -> None:
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as spinner:
         try:
-            load = watch_load()
+            load = watch_load(0.3)
         finally:
             spinner.kill()
     assert load.cores == len(os.sched_getaffinity(0))

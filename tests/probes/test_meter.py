@@ -13,8 +13,8 @@ from stepbench.probes import meter as meters
 from stepbench.probes.meter import LoadMeter
 
 BUSY_LOOP = "import time\nends = time.monotonic() + 60\nwhile time.monotonic() < ends: pass"
-WATCHED_S = 1.0
-COARSE_S = 0.1
+WATCHED_S = 0.3
+COARSE_S = 0.05
 """The kernel counts in ticks."""
 
 
