@@ -77,11 +77,15 @@ planning.make_plan, gating.run_gate = make_plan, run_gate
 """
 
 
+def made(folder: Path) -> Path:
+    repository = make_repository(folder / "repository")
+    commit(repository, "Begin", test_bench=BENCHMARK, conftest=CONFTEST)
+    return repository
+
+
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    made = make_repository(tmp_path / "repository")
-    commit(made, "Begin", test_bench=BENCHMARK, conftest=CONFTEST)
-    return made
+    return made(tmp_path)
 
 
 def asked(repository: Path) -> list[dict[str, object]]:
@@ -94,11 +98,20 @@ def case_id(execution: str) -> str:
     return f"cnn/{execution}/float32/cpu/b64"
 
 
-def test_each_verdict_is_a_tests_outcome_and_the_xml_has_the_gates_words(repository: Path) -> None:
-    finished = run_pytest(
-        repository,
-        *("--stepbench-gate=HEAD", "--stepbench-threshold=3%", "--stepbench-budget=5m", "--junitxml=gate.xml"),
-    )
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """The repository, and a session of all its tests."""
+    folder = made(tmp_path_factory.mktemp("whole"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "160")
+        options = ("--stepbench-threshold=3%", "--stepbench-budget=5m", "--stepbench-results=elsewhere")
+        return folder, run_pytest(folder, "--stepbench-gate=HEAD", *options, "--junitxml=gate.xml")
+
+
+def test_each_verdict_is_a_tests_outcome_and_the_xml_has_the_gates_words(
+    whole: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    repository, finished = whole
     assert finished.returncode == 1, finished.stdout
     assert "4 failed, 3 passed, 2 skipped, 4 deselected" in finished.stdout
     cases = {case.get("name", ""): case for case in ET.parse(repository / "gate.xml").iter("testcase")}  # noqa: S314
@@ -131,19 +144,18 @@ def test_each_verdict_is_a_tests_outcome_and_the_xml_has_the_gates_words(reposit
 
 
 def test_all_cases_of_a_marker_are_one_gate_of_the_working_tree_whose_table_is_shown(
-    repository: Path, monkeypatch: pytest.MonkeyPatch
+    whole: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "160")
-    finished = run_pytest(repository, "--stepbench-gate=HEAD", "--stepbench-budget=5m", "--stepbench-results=elsewhere")
+    repository, finished = whole
     (gate,) = asked(repository)
     assert (gate["base"], gate["head"], gate["repository"]) == ("HEAD", None, str(repository))
     assert gate["only"] == [case_id(execution) for execution in ("eager", "graph", "xla", "keras")]
-    assert (gate["budget_s"], gate["settings"]) == (300, msgspec.structs.asdict(GateSettings()))
+    assert (gate["budget_s"], gate["settings"]) == (300, msgspec.structs.asdict(GateSettings(threshold=0.03)))
     request = gate["request"]
     assert isinstance(request, dict)
     assert (request["data"], request["verification"], request["tracing"]) == ("synthetic", None, None)
     _, _, summary = finished.stdout.partition(" stepbench ")
-    assert "BROKEN: the working tree (bbbbbbbbbbbb, changed) against main (aaaaaaaaaaaa), threshold 2.0%" in summary
+    assert "BROKEN: the working tree (bbbbbbbbbbbb, changed) against main (aaaaaaaaaaaa), threshold 3.0%" in summary
     for execution, verdict in {
         "graph": "regression",
         "eager": "pass",
