@@ -14,7 +14,7 @@ from enum import StrEnum
 
 import msgspec
 
-from stepbench.judge.statistics import Estimate, from_logs, t_quantile, winsorized_mean
+from stepbench.judge.statistics import Estimate, from_logs, standard_deviation, t_quantile, winsorized_mean
 from stepbench.records.gate import Gate, GateCase, GateSettings, Pair, SideFacts, SideName
 
 LOOKS = (4, 6, 9, 13, 19)
@@ -182,7 +182,7 @@ def _proved(logs: Sequence[float], threshold: float, alpha: float) -> bool:
 
 def _reach(logs: Sequence[float], error: float) -> float:
     """How far a one-sided bound lies from the mean."""
-    return t_quantile(1 - error, len(logs) - 1) * statistics.stdev(logs) / math.sqrt(len(logs))
+    return t_quantile(1 - error, len(logs) - 1) * standard_deviation(logs) / math.sqrt(len(logs))
 
 
 def _looks(settings: GateSettings) -> int:
@@ -237,7 +237,7 @@ def _smallest_detectable(logs: Sequence[float], settings: GateSettings, cases: i
     if len(logs) < LOOKS[0]:
         return None
     pairs = len(logs) if len(logs) in LOOKS else len(logs) - 1  # One more has to confirm what these find.
-    spread = statistics.stdev(logs) / math.sqrt(pairs)
+    spread = standard_deviation(logs) / math.sqrt(pairs)
     beyond = statistics.NormalDist().inv_cdf(POWER)
     needed, freedom = t_quantile(1 - _alpha(settings, cases), pairs - 1), pairs - 1
     proof = needed * (1 - 1 / (4 * freedom)) + beyond * math.sqrt(1 + needed**2 / (2 * freedom))
