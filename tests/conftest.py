@@ -4,7 +4,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from invoking import Invoke
+
+settings.register_profile("usual", max_examples=40, deadline=None)  # The machine may be busy.
+settings.load_profile("usual")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -48,14 +49,22 @@ CALIBRATION = make_calibration(
 )
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository with a commit, and stored runs beside it; the working folder."""
-    store = Store(tmp_path / "results")
+@pytest.fixture(scope="module")
+def pattern(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with a commit, and stored runs beside it."""
+    made = tmp_path_factory.mktemp("pattern")
+    store = Store(made / "results")
     for run in RUNS:
         store.write(run)
-    commit(make_repository(tmp_path / "repository"), "One", step="1\n")
-    (tmp_path / "empty").mkdir()
+    commit(make_repository(made / "repository"), "One", step="1\n")
+    (made / "empty").mkdir()
+    return made
+
+
+@pytest.fixture
+def folder(pattern: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it; the working folder."""
+    shutil.copytree(pattern, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

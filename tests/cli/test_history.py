@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,17 +21,25 @@ from stepbench.records.store import BASELINES_FOLDER, LATEST, RUN_FILE, Store
 RUNS = stepping()
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with stored runs of two cases, the last one alone of ``xla``."""
-    store = Store(tmp_path / "results")
+@pytest.fixture(scope="module")
+def pattern(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with stored runs of two cases, the last one alone of ``xla``."""
+    made = tmp_path_factory.mktemp("pattern")
+    store = Store(made / "results")
     for run in RUNS:
         store.write(run)
     both = (*RUNS[-1].measurements, make_measurement(make_case("xla"), [0.1], [0.1]))
     plan = msgspec.structs.replace(RUNS[-1].plan, cases=tuple(found.case for found in both))
     store.write(msgspec.structs.replace(RUNS[-1], measurements=both, plan=plan))
-    (tmp_path / "results" / LATEST).symlink_to(RUNS[-1].run_id)
-    (tmp_path / "empty").mkdir()
+    (made / "results" / LATEST).symlink_to(RUNS[-1].run_id)
+    (made / "empty").mkdir()
+    return made
+
+
+@pytest.fixture
+def folder(pattern: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it; the working folder."""
+    shutil.copytree(pattern, tmp_path, symlinks=True, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     for variable in ("COLUMNS", "FORCE_COLOR", "NO_COLOR"):
         monkeypatch.delenv(variable, raising=False)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,15 +16,20 @@ from stepbench.engine.worktrees import check_revision, checked_out, commits_betw
 from stepbench.errors import StepbenchError
 
 
-@pytest.fixture
-def repository(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def pattern(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three commits, of which the second is tagged; on a branch, and clean."""
-    folder = make_repository(tmp_path / "repository")
+    folder = make_repository(tmp_path_factory.mktemp("pattern") / "repository")
     for number in (1, 2, 3):
         commit(folder, f"Commit {number}", step=f"{number}\n")
         if number == 2:
             git(folder, "tag", "second")
     return folder
+
+
+@pytest.fixture
+def repository(pattern: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(pattern, tmp_path / "repository"))
 
 
 def state(repository: Path) -> tuple[str, ...]:

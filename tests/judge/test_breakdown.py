@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 from builders import make_case, make_operation, make_trace
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stepbench.judge.breakdown import Category, base_kind, break_down, category_of
@@ -136,7 +136,6 @@ operations = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(operations, min_size=1, max_size=20), st.floats(0.5, 2), st.none() | st.floats(1e-6, 10))
 def test_parts_and_categories_both_add_up_to_the_measured_step(
     ran: list[Operation], overhead: float, measured_s: float | None

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 from builders import make_case, make_operation, make_trace
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stepbench.judge.breakdown import Breakdown, Category, break_down
@@ -109,7 +109,6 @@ breakdowns = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(breakdowns, breakdowns)
 def test_contributions_and_the_unexplained_rest_add_up_to_the_difference(a: Breakdown, b: Breakdown) -> None:
     explanation = explain(a, b)

@@ -4,7 +4,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stepbench.probes.hardware import (
@@ -247,7 +247,6 @@ def test_choice(text: str, choice: str | None) -> None:
     "parse",
     [parse_cgroups, parse_choice, parse_cpu_max, parse_cpuinfo, parse_meminfo, parse_memory_limit, parse_os_release],
 )
-@settings(deadline=None)  # The machine may be busy.
 @given(text=st.none() | st.text())
 def test_no_text_makes_a_parser_raise(parse: Callable[[str | None], object], text: str | None) -> None:
     parse(text)

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 from builders import make_plan
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from stored import FINISHED, GRAPH, FullDisk, begin, refusal_of
 
@@ -21,6 +21,7 @@ anything = st.recursive(
 )
 
 
+@settings(max_examples=15)  # Each is large.
 @given(anything)
 def test_the_layout_changes_nothing_of_what_is_stored(what: Any) -> None:
     assert msgspec.json.decode(encode(what)) == what
