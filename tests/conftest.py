@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import functools
 import sys
 from pathlib import Path
 
 import pytest
+import typer.main
 from hypothesis import settings
 from invoking import Invoke
 
@@ -42,6 +44,10 @@ def fake_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "COMMAND", FAKE)
 
 
+command_tree = functools.cache(typer.main.get_command)
+"""Typer would make it anew for each call, which takes longer than most calls."""
+
+
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Invoke:
     """Call the command line in this process, which may start no worker."""
@@ -52,6 +58,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
         pytest.fail("a worker was started for what could be decided without one")
 
     monkeypatch.setattr(pool.Worker, "__init__", start)
+    monkeypatch.setattr(typer.main, "get_command", command_tree)
 
     def call(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["stepbench", *arguments])

@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 from builders import ODD_NAMES, make_case, make_failed, make_measurement, make_run
+from invoking import Invoke
 
-from stepbench import cli
 from stepbench.cli.report import EXPORTS, ReportFormat
 from stepbench.cli.shared import Format
 from stepbench.records.store import Store
@@ -33,59 +33,40 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def report(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(sys, "argv", ["stepbench", "report", *arguments])
-    with pytest.raises(SystemExit) as exited:
-        cli.main()
-    assert isinstance(exited.value.code, int)
-    return exited.value.code
-
-
 def test_a_report_is_printed_in_every_format_there_is() -> None:
     assert {*Format, *FORMATS} <= set(ReportFormat)
     assert {found.value for found in EXPORTS} == set(FORMATS)
 
 
 @pytest.mark.parametrize("output", FORMATS)
-def test_an_export_is_printed_alone_and_failed_cases_are_told_beside_it(
-    output: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert report(RUN.run_id, "--format", output, monkeypatch=monkeypatch) == 0
-    out, err = capsys.readouterr()
+def test_an_export_is_printed_alone_and_failed_cases_are_told_beside_it(output: str, in_process: Invoke) -> None:
+    code, out, err = in_process("report", RUN.run_id, "--format", output)
+    assert code == 0
     assert all(name in json.dumps(json.loads(out)) for name in IDS)
     assert "xla" not in out
     assert err == "cnn/xla/float32/cpu/b64 is left out: error: XLA said no.\n"
 
 
-def test_an_export_of_one_case_holds_it_alone(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert report(RUN.run_id, "--case", "graph", "--format", "bencher", monkeypatch=monkeypatch) == 0
-    out, err = capsys.readouterr()
-    assert (list(json.loads(out)), err) == ([IDS[1]], "")
+def test_an_export_of_one_case_holds_it_alone(in_process: Invoke) -> None:
+    code, out, err = in_process("report", RUN.run_id, "--case", "graph", "--format", "bencher")
+    assert (code, list(json.loads(out)), err) == (0, [IDS[1]], "")
 
 
-def test_a_run_without_times_is_refused_in_one_line(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_without_times_is_refused_in_one_line(folder: Path, in_process: Invoke) -> None:
     Store(folder / "results").write(msgspec.structs.replace(RUN, measurements=RUN.measurements[2:]))
-    assert report(RUN.run_id, "--format", "bencher", monkeypatch=monkeypatch) == 2
-    out, err = capsys.readouterr()
-    assert (out, len(err.splitlines())) == ("", 1)
+    code, out, err = in_process("report", RUN.run_id, "--format", "bencher")
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
     assert "has no times to export" in err
 
 
-def test_pytest_benchmark_compares_the_exports_of_two_runs(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_pytest_benchmark_compares_the_exports_of_two_runs(folder: Path, in_process: Invoke) -> None:
     names = ["graph", *ODD_NAMES]
     files = []
     for number, seconds in enumerate((0.1, 0.125), 1):
         slower = (make_measurement(make_case(name), [seconds] * 3, [seconds] * 3) for name in names)
         Store(folder / "results").write(msgspec.structs.replace(make_run(*slower), run_id=f"run-{number}"))
-        report(f"run-{number}", "--format", "pytest-benchmark", monkeypatch=monkeypatch)
         files.append(folder / f"{number}.json")
-        files[-1].write_text(capsys.readouterr().out, "utf-8")
+        files[-1].write_text(in_process("report", f"run-{number}", "--format", "pytest-benchmark")[1], "utf-8")
     program = Path(sys.executable).with_name("pytest-benchmark")
     options = ["--columns=mean,rounds", "--group-by=name"]
     compared = subprocess.run(

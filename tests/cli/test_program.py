@@ -6,13 +6,19 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 import pytest
 from builders import make_case, make_failed, make_measurement, make_run
 from invoking import Invoke
 
+from stepbench.commands import plan
+from stepbench.commands.plan import Request
+from stepbench.errors import StepbenchError
+from stepbench.records.cases import Device, Precision, Tracing, Verification
 from stepbench.records.store import RUN_FILE, Store
 
 STEPBENCH = Path(sys.executable).with_name("stepbench")
@@ -67,32 +73,21 @@ def imported(finished: subprocess.CompletedProcess[str]) -> set[str]:
 WRONG_RUNS = [
     (["--execution", "nope"], "There is no execution 'nope': use eager, graph, xla, keras, or name the file"),
     (["--execution", "graph,,xla"], "has an empty part: give names separated by commas"),
-    (["--execution", ""], "has an empty part"),
-    (["--execution", "a/b"], "There is no execution 'a/b'"),
     (["--execution", "eager", "--steps-per-call", "8"], "No case is left, as eager and keras take one step a call"),
     (["--precision", "float64"], "--precision knows no 'float64': use float32, mixed_bfloat16, mixed_float16"),
-    (["--precision", "float32,"], "has an empty part"),
     (["--device", "tpu"], "--device knows no 'tpu': use cpu, gpu"),
-    (["--device", ""], "has an empty part"),
     (["--batch-size", "0"], "--batch-size takes whole numbers from 1 "),
-    (["--batch-size", "-64"], "--batch-size takes whole numbers from 1 "),
-    (["--batch-size", "many"], "--batch-size takes whole numbers from 1 "),
-    (["--batch-size", "64,"], "has an empty part"),
     (["--batch-size", "9" * 5000], "--batch-size takes whole numbers from 1 "),
     (["--steps-per-call", "0"], "--steps-per-call takes whole numbers from 1 "),
     (["--replicates", "0"], "--replicates must be at least 1, not 0"),
     (["--rounds", "-1"], "--rounds must be at least 1, not -1"),
     (["--workload", "nope"], "There is no workload 'nope': use cifar-cnn, 'package.module:attribute' or"),
     (["--workload", "missing.py:workload"], "There is no file missing.py: give the path"),
-    (["--workload", ""], "has an empty part"),
     (["--plugin", "missing.py"], "There is no file missing.py: give the path"),
     (["--data", "empty"], "holds neither cifar-10-batches-py nor cifar-10-batches-bin"),
     (["--data", "nowhere"], "--data must be auto, cifar10, synthetic or a folder with CIFAR-10"),
     (["--data", "file"], "--data must be auto, cifar10, synthetic or a folder with CIFAR-10"),
-    (["--data", ""], "--data must be auto, cifar10, synthetic or a folder with CIFAR-10"),
     (["--budget", "soon"], "--budget takes a time such as 90s, 5m or 1h, not 'soon'"),
-    (["--budget", "0"], "--budget takes a time such as 90s, 5m or 1h"),
-    (["--budget", "-5m"], "--budget takes a time such as 90s, 5m or 1h"),
     (["--timeout", "0s"], "--timeout takes a time such as 90s, 5m or 1h"),
     (["--resume", "nope"], "There is no run 'nope', neither in results nor as a folder with a run.json"),
     (["--results", "file/results"], "cannot be written (Not a directory): choose a folder that can be written with"),
@@ -117,14 +112,11 @@ WRONG_REPORTS = [
     (["--results", "empty"], "There is no run in empty: make one with 'stepbench run'"),
     (["--results", "file/results"], "There is no run in file/results: make one with 'stepbench run'"),
 ]
-OF_RUNS_ALONE = {"--replicates", "--rounds", "--budget", "--resume"}
 WRONG = [
-    *(
-        (command, arguments, words)
-        for command in ("verify", "profile")
-        for arguments, words in WRONG_RUNS
-        if arguments[0] not in OF_RUNS_ALONE
-    ),
+    ("verify", ["--margin", "0%"], "a margin between 0% and 100%"),
+    ("verify", ["--results", "file"], "cannot be written (File exists): choose a folder that can be written with"),
+    ("profile", ["--steps", "0"], "A trace takes at least 1 step, not 0"),
+    ("profile", ["--results", "file"], "cannot be written (File exists): choose a folder that can be written with"),
     *(("run", arguments, words) for arguments, words in WRONG_RUNS),
     *(("train", arguments, words) for arguments, words in WRONG_TRAININGS),
     *(("report", arguments, words) for arguments, words in WRONG_REPORTS),
@@ -142,6 +134,67 @@ def test_wrong_use_exits_2_with_one_line_that_says_what_to_do(
     assert line.startswith("stepbench: ")
     assert words in line
     assert (code, out) == (2, "")
+
+
+SELECTION = {
+    "--workload": "package.module:attribute",
+    "--execution": "mine",
+    "--precision": "mixed_float16",
+    "--device": "cpu",
+    "--batch-size": "7",
+    "--steps-per-call": "3",
+    "--data": "synthetic",
+    "--plugin": "package.plugin",
+    "--timeout": "2m",
+    "--seed": "5",
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "own", "asked"),
+    [
+        (
+            "run",
+            "--replicates 2 --rounds 4 --no-input-pipeline --seeds 3 --steps 40 --margin 5%",
+            Request(replicates=2, rounds=4, input_pipeline=False, verification=Verification(3, 40, 0.05),
+                    tracing=Tracing()),
+        ),
+        ("run", "--no-verify --no-trace", Request()),
+        (
+            "verify",
+            "--seeds 3 --steps 40 --margin 5%",
+            Request(replicates=0, verification=Verification(3, 40, 0.05)),
+        ),
+        ("profile", "--steps 20", Request(replicates=0, tracing=Tracing(20))),
+    ],
+)  # fmt: skip
+def test_each_command_asks_for_what_its_options_say(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, command: str, own: str, asked: Request
+) -> None:
+    seen: list[Request] = []
+
+    def noted(request: Request) -> NoReturn:
+        seen.append(request)
+        raise StepbenchError("It is enough to have asked.")
+
+    monkeypatch.setattr(plan, "make_plan", noted)
+    selection = [part for pair in SELECTION.items() for part in pair]
+    assert invoke(command, *selection, *own.split())[0] == 2
+    assert seen == [
+        replace(
+            asked,
+            workloads=("package.module:attribute",),
+            executions=("mine",),
+            precisions=(Precision.MIXED_FLOAT16,),
+            devices=(Device.CPU,),
+            batch_sizes=(7,),
+            steps_per_call=(3,),
+            data="synthetic",
+            plugins=("package.plugin",),
+            timeout_s=120.0,
+            seed=5,
+        )
+    ]
 
 
 def test_a_refused_run_leaves_no_run_behind(invoke: Invoke, folder: Path) -> None:
