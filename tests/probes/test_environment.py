@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -23,27 +23,30 @@ from stepbench.probes.environment import (
 )
 from stepbench.records.machine import Cpu, Environment, Memory, Repository
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 
 
-@pytest.fixture
-def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A checkout with one commit, which holds ``file``, whatever this machine's git settings are."""
-    for name in [name for name in os.environ if name.startswith("GIT_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
-    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
-    folder = tmp_path / "checkout"
+@pytest.fixture(scope="module")
+def pattern(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout with one commit, which holds ``file``."""
+    folder = tmp_path_factory.mktemp("pattern") / "checkout"
     folder.mkdir()
     git(folder, "init", "--initial-branch=trunk")
     (folder / "file").write_text("one")
     git(folder, "add", "file")
     git(folder, "-c", "user.name=n", "-c", "user.email=e@example.org", "commit", "--message=first")
     return folder
+
+
+@pytest.fixture
+def checkout(pattern: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, whatever this machine's git settings are."""
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    return Path(shutil.copytree(pattern, tmp_path / "checkout"))
 
 
 def git(folder: Path, *arguments: str) -> str:
