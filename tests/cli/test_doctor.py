@@ -167,11 +167,3 @@ def test_tensorflow_is_loaded_in_the_worker_alone(innocent: Outcome) -> None:
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
     assert imported >= {"stepbench", "psutil"}
     assert not imported & {"tensorflow", "keras", "tensorboard", "xprof"}
-
-
-@pytest.mark.parametrize("output", ["csv", "html"])
-def test_a_format_that_does_not_fit_is_refused_at_once(output: str) -> None:
-    refused = run_doctor("--format", output)
-    assert (refused.exit_code, refused.printed) == (2, "")
-    words = "A diagnosis is no table of cases and no page: use --format text, json or markdown."
-    assert refused.errors == f"stepbench: {words}\n"

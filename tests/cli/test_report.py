@@ -93,6 +93,8 @@ WRONG = [
     (["gate", "--base", "HEAD", "--output", "page.html"], "--output goes with --format html"),
     (["explain", "eager", "graph", "--format", "html"], "has no traces"),
     (["calibrate", "--format", "html"], "A calibration is no table of cases and no page"),
+    (["doctor", "--format", "csv"], "A diagnosis is no table of cases and no page: use --format text, json or"),
+    (["doctor", "--format", "html"], "A diagnosis is no table of cases and no page: use --format text, json or"),
 ]
 
 

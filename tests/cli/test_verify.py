@@ -5,16 +5,14 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import places
-import psutil
 import pytest
+from processes import soon, workers_of
 
 from stepbench.records.store import JOURNAL_FILE
 
@@ -135,25 +133,6 @@ def reported(results: Path, process: subprocess.Popen[str]) -> Verified:
     report = subprocess.run(command, capture_output=True, text=True, check=True)
     cases = {case["id"]: case for case in msgspec.json.decode(report.stdout)["cases"]}
     return Verified(process.returncode, errors, cases)
-
-
-def workers_of(parent: int) -> list[psutil.Process]:
-    """Workers are told their parent's number last; what has ended has no command line any more."""
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        line: list[str] = process.info["cmdline"] or []
-        if "stepbench.worker.main" in line and line[-1] == str(parent):
-            found.append(process)
-    return found
-
-
-def soon(condition: Callable[[], bool], within_s: float) -> bool:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def tags_of(results: Path) -> list[str]:

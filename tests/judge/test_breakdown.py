@@ -60,13 +60,9 @@ def test_a_base_kind_lacks_what_rewriting_put_before_it(kind: str, base: str) ->
     assert base_kind(kind) == base
 
 
-@pytest.mark.parametrize(("kind", "category"), OF_KIND)
-def test_each_type_of_operation_has_its_category(kind: str, category: Category) -> None:
-    assert category_of(make_operation(kind, 1.0, "forward")) is category
-
-
-def test_every_category_is_tested() -> None:
+def test_each_type_of_operation_has_its_category() -> None:
     assert set(KINDS) == set(Category)
+    assert [(kind, category_of(make_operation(kind, 1.0, "forward"))) for kind, _ in OF_KIND] == OF_KIND
 
 
 @pytest.mark.parametrize("kind", ["Mul", "Sqrt", "AssignSubVariableOp", "fusion"])

@@ -111,17 +111,18 @@ def test_a_change_on_one_machine_is_found_between_runs_of_another() -> None:
     assert other.changes == ()
 
 
-@pytest.mark.parametrize("size", [0.1, 0.5, -0.5, 5.0])
 @pytest.mark.parametrize("places", [(0,), (1,), (9,), (18,), (19,), (8, 9), (0, 1), (18, 19), (3, 15)])
-def test_one_or_two_outlying_runs_are_no_change_point(places: tuple[int, ...], size: float) -> None:
-    levels = np.random.default_rng(3).normal(0, NOISE, 20)
-    assert found(levels).changes == ()
-    levels[list(places)] += size
-    series = found(levels)
-    assert series.changes == ()
-    assert set(series.outliers) >= {str(place) for place in places}
-    (segment,) = series.segments
-    assert segment.step_time_s.value == pytest.approx(1, abs=NOISE)
+def test_one_or_two_outlying_runs_are_no_change_point(places: tuple[int, ...]) -> None:
+    quiet = np.random.default_rng(3).normal(0, NOISE, 20)
+    assert found(quiet).changes == ()
+    for size in (0.1, -0.5, 5.0):
+        levels = quiet.copy()
+        levels[list(places)] += size
+        series = found(levels)
+        assert series.changes == ()
+        assert set(series.outliers) >= {str(place) for place in places}
+        (segment,) = series.segments
+        assert segment.step_time_s.value == pytest.approx(1, abs=NOISE)
 
 
 def test_a_change_whose_interval_holds_none_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:

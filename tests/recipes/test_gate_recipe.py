@@ -89,8 +89,9 @@ def test_the_verdict_is_appended_to_the_summary_whatever_it_is(job: Job, tmp_pat
     assert summary.read_text() == f"Before.\n**A VERDICT** of `{job.base}`\n"
 
 
-@pytest.mark.parametrize("code", [0, 1, 2, 3, 130])
-@pytest.mark.parametrize("inconclusive", ["warn", "fail"])
+@pytest.mark.parametrize(
+    ("code", "inconclusive"), [(0, "warn"), (1, "warn"), (2, "fail"), (3, "warn"), (3, "fail"), (130, "warn")]
+)
 def test_the_exit_code_is_the_gates_but_an_undecided_one_may_be_a_warning(
     job: Job, code: int, inconclusive: str
 ) -> None:
