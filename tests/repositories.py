@@ -26,7 +26,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 def make_repository(folder: Path) -> Path:
     folder.mkdir()
-    git(folder, "init", "--quiet", "--initial-branch=main")
+    git(folder, "init", "--quiet", "--initial-branch=main", "--template=")
     return folder
 
 

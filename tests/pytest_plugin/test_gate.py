@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from xml.etree import ElementTree as ET
 
-import msgspec
-import places
 import pytest
-from pytests import run_pytest
-from repositories import commit, make_repository
+from builders import make_case, make_plan
+from paired import make_broken, make_gate, make_gate_case, make_traced_gate_case, noisy_pairs
+from repositories import commit, git
 
-from stepbench.records.gate import GateSettings
+from stepbench.commands import gate as gating
+from stepbench.commands import plan as planning
+from stepbench.commands.plan import Request
+from stepbench.errors import InterruptedRunError, StepbenchError
+from stepbench.records.cases import Case
+from stepbench.records.gate import Gate, GateCase, GateSettings
+
+pytest_plugins = ["pytester"]
 
 BENCHMARK = """
 import pytest
@@ -36,85 +41,68 @@ def test_both(measured_step, verified_step):
 def test_something_else():
     pass
 """
-CONFTEST = f"""
-import json
-import os
-import sys
-from dataclasses import asdict
-
-import msgspec
-
-sys.path.insert(0, {str(places.TESTS)!r})
-
-import builders
-import paired
-from stepbench.commands import gate as gating, plan as planning
-from stepbench import errors
-
-CASES = {{
-    "graph": lambda case: paired.make_traced_gate_case(case=case),
-    "eager": lambda case: paired.make_gate_case(*paired.noisy_pairs(count=4), case=case),
-    "xla": lambda case: paired.make_gate_case(*paired.noisy_pairs(count=1), case=case),
-    "keras": lambda case: paired.make_broken(message="planted", case=case),
-}}
+CASES: dict[str, Callable[[Case], GateCase]] = {
+    "graph": lambda case: make_traced_gate_case(case=case),
+    "eager": lambda case: make_gate_case(*noisy_pairs(count=4), case=case),
+    "xla": lambda case: make_gate_case(*noisy_pairs(count=1), case=case),
+    "keras": lambda case: make_broken(message="planted", case=case),
+}
 
 
-def make_plan(request):
-    cases = [builders.make_case(execution) for execution in request.executions]
-    return planning.Planned(builders.make_plan(cases), "synthetic")
+@dataclass
+class Gated:
+    """A repository with benchmarks, and sessions of pytest in it, in this process; the gates asked for."""
+
+    pytester: pytest.Pytester
+    asked: list[gating.GateRequest] = field(default_factory=list)
+    planted: StepbenchError | None = None
+
+    def run(self, *options: str) -> Finished:
+        found = self.pytester.runpytest_inprocess("-q", "-p", "no:cacheprovider", "--stepbench-gate=HEAD", *options)
+        return Finished(int(found.ret), found.stdout.str(), found.stderr.str())
+
+    def plan(self, request: Request) -> planning.Planned:
+        cases = [make_case(execution) for execution in request.executions]
+        return planning.Planned(make_plan(cases), "synthetic")
+
+    def gate(self, request: gating.GateRequest, *_: object) -> Gate:
+        self.asked.append(request)
+        if self.planted:
+            raise self.planted
+        cases = [make_case(name.split("/")[1]) for name in request.only or ()]
+        return make_gate(*(CASES[case.variant.execution](case) for case in cases), settings=request.settings)
 
 
-def run_gate(asked, store, report):
-    with open("asked.jsonl", "ab") as file:
-        file.write(msgspec.json.encode(asdict(asked), enc_hook=str) + b"\\n")
-    if planted := os.environ.get("PLANTED"):
-        raise getattr(errors, planted)("It was planted.")
-    cases = [builders.make_case(name.split("/")[1]) for name in asked.only]
-    return paired.make_gate(*(CASES[case.variant.execution](case) for case in cases), settings=asked.settings)
+@dataclass(frozen=True)
+class Finished:
+    """A session of pytest."""
 
-
-planning.make_plan, gating.run_gate = make_plan, run_gate
-"""
-
-
-def made(folder: Path) -> Path:
-    repository = make_repository(folder / "repository")
-    commit(repository, "Begin", test_bench=BENCHMARK, conftest=CONFTEST)
-    return repository
+    code: int
+    output: str
+    errors: str
 
 
 @pytest.fixture
-def repository(tmp_path: Path) -> Path:
-    return made(tmp_path)
-
-
-def asked(repository: Path) -> list[dict[str, object]]:
-    """What gates were asked for."""
-    file = repository / "asked.jsonl"
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+def gated(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Gated:
+    """Gates that were measured already."""
+    git(pytester.path, "init", "--quiet", "--initial-branch=main", "--template=")
+    commit(pytester.path, "Begin", test_bench=BENCHMARK)
+    made = Gated(pytester)
+    monkeypatch.setattr(planning, "make_plan", made.plan)
+    monkeypatch.setattr(gating, "run_gate", made.gate)
+    monkeypatch.setenv("COLUMNS", "160")
+    return made
 
 
 def case_id(execution: str) -> str:
     return f"cnn/{execution}/float32/cpu/b64"
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """The repository, and a session of all its tests."""
-    folder = made(tmp_path_factory.mktemp("whole"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("COLUMNS", "160")
-        options = ("--stepbench-threshold=3%", "--stepbench-budget=5m", "--stepbench-results=elsewhere")
-        return folder, run_pytest(folder, "--stepbench-gate=HEAD", *options, "--junitxml=gate.xml")
-
-
-def test_each_verdict_is_a_tests_outcome_and_the_xml_has_the_gates_words(
-    whole: tuple[Path, subprocess.CompletedProcess[str]],
-) -> None:
-    repository, finished = whole
-    assert finished.returncode == 1, finished.stdout
-    assert "4 failed, 3 passed, 2 skipped, 4 deselected" in finished.stdout
-    cases = {case.get("name", ""): case for case in ET.parse(repository / "gate.xml").iter("testcase")}  # noqa: S314
+def test_each_verdict_is_a_tests_outcome_and_the_xml_has_the_gates_words(gated: Gated) -> None:
+    finished = gated.run("--stepbench-threshold=3%", "--junitxml=gate.xml")
+    assert finished.code == 1, finished.output
+    assert "4 failed, 3 passed, 2 skipped, 4 deselected" in finished.output
+    cases = {case.get("name", ""): case for case in ET.parse("gate.xml").iter("testcase")}  # noqa: S314
     assert set(cases) == {
         "test_something_else",
         *(
@@ -139,23 +127,19 @@ def test_each_verdict_is_a_tests_outcome_and_the_xml_has_the_gates_words(
     ((tag, broken),) = outcomes["keras"]
     assert tag == "failure"
     assert "head fails: error: planted" in broken
-    assert "the body was run" not in finished.stdout
-    assert "not used at all" not in finished.stdout
+    assert "the body was run" not in finished.output
+    assert "not used at all" not in finished.output
 
 
-def test_all_cases_of_a_marker_are_one_gate_of_the_working_tree_whose_table_is_shown(
-    whole: tuple[Path, subprocess.CompletedProcess[str]],
-) -> None:
-    repository, finished = whole
-    (gate,) = asked(repository)
-    assert (gate["base"], gate["head"], gate["repository"]) == ("HEAD", None, str(repository))
-    assert gate["only"] == [case_id(execution) for execution in ("eager", "graph", "xla", "keras")]
-    assert (gate["budget_s"], gate["settings"]) == (300, msgspec.structs.asdict(GateSettings(threshold=0.03)))
-    request = gate["request"]
-    assert isinstance(request, dict)
-    assert (request["data"], request["verification"], request["tracing"]) == ("synthetic", None, None)
-    _, _, summary = finished.stdout.partition(" stepbench ")
-    assert "BROKEN: the working tree (bbbbbbbbbbbb, changed) against main (aaaaaaaaaaaa), threshold 3.0%" in summary
+def test_all_cases_of_a_marker_are_one_gate_of_the_working_tree_whose_table_is_shown(gated: Gated) -> None:
+    finished = gated.run("--stepbench-budget=5m", "--stepbench-results=elsewhere")
+    (gate,) = gated.asked
+    assert (gate.base, gate.head, gate.repository) == ("HEAD", None, gated.pytester.path)
+    assert gate.only == tuple(case_id(execution) for execution in ("eager", "graph", "xla", "keras"))
+    assert (gate.budget_s, gate.settings) == (300, GateSettings())
+    assert (gate.request.data, gate.request.verification, gate.request.tracing) == ("synthetic", None, None)
+    _, _, summary = finished.output.partition(" stepbench ")
+    assert "BROKEN: the working tree (bbbbbbbbbbbb, changed) against main (aaaaaaaaaaaa), threshold 2.0%" in summary
     for execution, verdict in {
         "graph": "regression",
         "eager": "pass",
@@ -166,10 +150,10 @@ def test_all_cases_of_a_marker_are_one_gate_of_the_working_tree_whose_table_is_s
     assert "The gate is in elsewhere/20260102-030405-abcd" in summary
 
 
-def test_only_what_is_selected_is_gated(repository: Path) -> None:
-    finished = run_pytest(repository, "--stepbench-gate=HEAD", "-k", "eager")
-    assert finished.returncode == 0, finished.stdout
-    assert [gate["only"] for gate in asked(repository)] == [[case_id("eager")]]
+def test_only_what_is_selected_is_gated(gated: Gated) -> None:
+    finished = gated.run("-k", "eager")
+    assert finished.code == 0, finished.output
+    assert [gate.only for gate in gated.asked] == [(case_id("eager"),)]
 
 
 @pytest.mark.parametrize(
@@ -180,33 +164,28 @@ def test_only_what_is_selected_is_gated(repository: Path) -> None:
     ],
 )
 def test_what_is_wrong_is_refused_in_one_sentence_before_anything_is_measured(
-    repository: Path, option: str, words: str
+    gated: Gated, option: str, words: str
 ) -> None:
-    finished = run_pytest(repository, "--stepbench-gate=HEAD", option)
-    assert finished.returncode == pytest.ExitCode.INTERRUPTED
-    assert words in finished.stdout + finished.stderr
-    assert "Traceback" not in finished.stdout + finished.stderr
-    assert asked(repository) == []
+    finished = gated.run(option)
+    assert finished.code == pytest.ExitCode.INTERRUPTED
+    assert words in finished.output + finished.errors
+    assert "Traceback" not in finished.output + finished.errors
+    assert gated.asked == []
 
 
-def planted(repository: Path, monkeypatch: pytest.MonkeyPatch, error: str) -> subprocess.CompletedProcess[str]:
-    monkeypatch.setenv("PLANTED", error)
-    return run_pytest(repository, "--stepbench-gate=HEAD")
+def test_a_gate_that_cannot_be_fails_its_tests_in_one_sentence_and_is_not_tried_again(gated: Gated) -> None:
+    gated.planted = StepbenchError("It was planted.")
+    finished = gated.run()
+    assert finished.code == 1
+    assert "8 failed, 1 passed" in finished.output
+    assert finished.output.count("stepbench: It was planted.") >= 4
+    assert "Traceback" not in finished.output
+    assert len(gated.asked) == 1
 
 
-def test_a_gate_that_cannot_be_fails_its_tests_in_one_sentence_and_is_not_tried_again(
-    repository: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    finished = planted(repository, monkeypatch, "StepbenchError")
-    assert finished.returncode == 1
-    assert "8 failed, 1 passed" in finished.stdout
-    assert finished.stdout.count("stepbench: It was planted.") >= 4
-    assert "Traceback" not in finished.stdout
-    assert len(asked(repository)) == 1
-
-
-def test_an_interrupted_gate_ends_the_session(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    finished = planted(repository, monkeypatch, "InterruptedRunError")
-    assert finished.returncode == 130
-    assert "It was planted." in finished.stdout
-    assert len(asked(repository)) == 1
+def test_an_interrupted_gate_ends_the_session(gated: Gated) -> None:
+    gated.planted = InterruptedRunError("It was planted.")
+    finished = gated.run()
+    assert finished.code == 130
+    assert "It was planted." in finished.output + finished.errors
+    assert len(gated.asked) == 1
