@@ -45,11 +45,11 @@ test: $(READY) ## Run all tests, two files at a time
 	$(BIN)/python -m pytest -m "not alone and not slow" --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS) || [ $$? = $(NO_TESTS) ]
 	$(BIN)/python -m pytest -m alone $(ARGS) || [ $$? = $(NO_TESTS) ]
 
-test-slow: $(READY) ## Run the tests that take more than a minute
+test-slow: $(READY) ## Run the tests that take minutes: whole gates, simulations at full size
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
 test-pure: $(READY) ## Run the tests that need no TensorFlow, in seconds
-	$(BIN)/python -m pytest -m "not tensorflow" $(ARGS)
+	$(BIN)/python -m pytest -m "not tensorflow" --numprocesses 2 --dist loadfile $(ARGS)
 
 report: $(READY) ## Show the latest run
 	$(BIN)/stepbench report

@@ -115,11 +115,10 @@ def test_a_damaged_run_costs_a_line_beside_the_output(invoke: Invoke, folder: Pa
         assert "run-04" in out
 
 
-@pytest.mark.parametrize("suffix", [".svg", ".png"])
-def test_a_history_is_drawn_beside_being_printed(invoke: Invoke, folder: Path, suffix: str) -> None:
+def test_a_history_is_drawn_beside_being_printed(invoke: Invoke, folder: Path) -> None:
     plain = invoke("history", "graph")
-    assert invoke("history", "graph", "--output", f"plot{suffix}") == plain
-    assert (folder / f"plot{suffix}").stat().st_size > 1000
+    assert invoke("history", "graph", "--output", "plot.png") == plain
+    assert (folder / "plot.png").stat().st_size > 1000
 
 
 def test_a_baseline_is_saved_listed_shown_and_compared_with(invoke: Invoke, folder: Path) -> None:
@@ -167,8 +166,7 @@ COMMANDS = """
 import contextlib, sys
 from stepbench import cli
 
-for arguments in ("baseline save good", "history", "baseline list", "baseline show good",
-                  "history graph", "history graph --output plot.svg"):
+for arguments in ("baseline save good", "history", "baseline list", "baseline show good", "history graph"):
     sys.argv = ["stepbench", *arguments.split()]
     with contextlib.suppress(SystemExit):
         cli.main()
@@ -177,9 +175,6 @@ for arguments in ("baseline save good", "history", "baseline list", "baseline sh
 """
 
 
-def test_what_is_stored_is_read_without_tensorflow_and_drawn_only_on_request(folder: Path) -> None:
+def test_what_is_stored_is_read_without_anything_heavy(folder: Path) -> None:
     done = subprocess.run([sys.executable, "-c", COMMANDS], cwd=folder, capture_output=True, text=True, check=True)
-    *others, drawn = done.stderr.splitlines()
-    assert [line.rpartition(": ")[2] for line in others] == ["[]"] * 5
-    assert drawn == "history graph --output plot.svg: ['matplotlib']"
-    assert (folder / "plot.svg").exists()
+    assert [line.rpartition(": ")[2] for line in done.stderr.splitlines()] == ["[]"] * 5

@@ -65,7 +65,10 @@ def test_a_page_is_written_into_its_run_and_it_is_said_where(invoke: Invoke, res
     assert [found.name for found in path.parent.iterdir() if found.name.startswith(".")] == []
 
 
-def test_a_page_can_go_elsewhere_or_to_the_standard_output(invoke: Invoke, tmp_path: Path, results: Path) -> None:
+def test_a_page_can_go_elsewhere_or_to_the_standard_output(
+    invoke: Invoke, tmp_path: Path, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "page", lambda *_: "<p>drawn</p>")
     assert invoke("report", "--format", "html", "--output", "page.html") == (0, "The page is page.html.\n", "")
     code, out, err = invoke("report", "--format", "html", "--output", "-")
     assert (code, out, err) == (0, (tmp_path / "page.html").read_text(), "")

@@ -269,7 +269,7 @@ plans = st.builds(
 )
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(st.data(), plans, st.lists(st.integers(0, 60), max_size=4))
 def test_a_run_that_is_killed_anywhere_any_number_of_times_comes_to_all_that_was_planned(
     choose: st.DataObject, plan: Plan, kills: list[int]
@@ -287,7 +287,7 @@ def test_a_run_that_is_killed_anywhere_any_number_of_times_comes_to_all_that_was
             assert rehearsal.paired_rounds(case) >= plan.replicates * plan.rounds
 
 
-@settings(max_examples=20)
+@settings(max_examples=8)
 @given(st.data(), plans)
 def test_an_undisturbed_run_measures_exactly_what_was_planned(choose: st.DataObject, plan: Plan) -> None:
     rehearsal = Rehearsal(plan, choose)

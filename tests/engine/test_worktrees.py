@@ -133,7 +133,7 @@ def test_a_process_imports_from_its_side_first(repository: Path, monkeypatch: py
         assert base.environment == {"PYTHONPATH": os.pathsep.join([f"{base.root}/src", str(base.root), "/mine"])}
 
 
-@pytest.mark.parametrize("name", ["nope", "--help", "-h", "--all", "", "HEAD^{tree}", "main:step.py", "HEAD~99", "a b"])
+@pytest.mark.parametrize("name", ["nope", "--help", "", "HEAD^{tree}"])
 def test_a_revision_that_is_none_is_refused_in_one_sentence(repository: Path, name: str) -> None:
     for sides in ((name, None), ("HEAD", name)):
         with pytest.raises(StepbenchError) as caught, checked_out(repository, *sides):

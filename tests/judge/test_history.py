@@ -49,7 +49,7 @@ def with_changes(series: int, count: int, *, heavy_tails: bool = False) -> int:
 
 
 @pytest.mark.parametrize(
-    ("series", "counts"), [(200, (6, 12, 40)), pytest.param(2000, (6, 8, 12, 16, 40), marks=pytest.mark.slow)]
+    ("series", "counts"), [(100, (6, 12, 40)), pytest.param(2000, (6, 8, 12, 16, 40), marks=pytest.mark.slow)]
 )
 def test_noise_alone_has_change_points_no_more_often_than_is_documented(series: int, counts: Sequence[int]) -> None:
     for count, heavy_tails in itertools.product(counts, (False, True)):
