@@ -27,6 +27,8 @@ class Describe(msgspec.Struct, frozen=True, tag="describe"):
     executions: tuple[str, ...]
     plugins: tuple[str, ...]
     data: str
+    batch_sizes: tuple[int, ...] = ()
+    """That are asked for; each workload's own if empty."""
 
 
 class Prepare(msgspec.Struct, frozen=True, tag="prepare"):
@@ -141,6 +143,10 @@ class Described(msgspec.Struct, frozen=True, tag="described"):
     workloads: dict[str, str]
     data: str
     devices: tuple[str, ...]
+    batch_sizes: dict[str, int] = {}
+    """Each workload's usual one."""
+    remarks: tuple[str, ...] = ()
+    """What there is to say of how workloads were understood."""
 
 
 class Prepared(msgspec.Struct, frozen=True, tag="prepared"):

@@ -1,0 +1,204 @@
+"""A workload built under one precision: its step, not yet compiled, and every variable that the step may change."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from stepbench.errors import StepbenchError
+from stepbench.training.feed import Batch
+from stepbench.training.fit_data import Enough
+from stepbench.training.step import mark_model, mark_optimizer, mark_tapes
+
+MAX_SEED = 2**32 - 1
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What is accumulated over an epoch, for steps written by hand."""
+
+    loss: keras.metrics.Metric
+    accuracy: keras.metrics.Metric | None
+    """The first of the model's metrics."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainState:
+    """A built workload. Every variable exists already, so a step traces once."""
+
+    step: Callable[[Batch], Any]
+    """Takes a batch; gives the loss, or a dict of figures with it."""
+    optimizers: tuple[keras.optimizers.Optimizer, ...]
+    variables: tuple[tf.Variable, ...]
+    """All that a step may change, each once: weights, seeds, optimizer slots, loss scale, metrics."""
+    keras_model: keras.Model | None = None
+    evaluate: Callable[[], Mapping[str, Any]] | None = field(default=None)
+    """Of a training without a Keras model."""
+
+    @property
+    def has_own_step(self) -> bool:
+        """Whether the step is the user's own, not Keras'."""
+        return self.keras_model is None or overrides_step(self.keras_model)
+
+    @property
+    def model(self) -> keras.Model:
+        """The Keras model.
+
+        Raises:
+            StepbenchError: when there is none.
+        """
+        if self.keras_model is None:
+            raise StepbenchError("This training has no Keras model, which is needed here: use eager, graph or xla.")
+        return self.keras_model
+
+    @property
+    def optimizer(self) -> keras.optimizers.Optimizer:
+        """The model's optimizer; under mixed_float16 with the loss scaling around it."""
+        return self.model.optimizer
+
+    def loss(self, y: Any, outputs: Any) -> tf.Tensor:
+        """The loss that the model was compiled with, a scalar, without what layers add to it."""
+        if isinstance(self.model.loss, keras.losses.Loss):
+            return self.model.loss(y, outputs)
+        whole = self.model.compute_loss(y=y, y_pred=outputs)
+        return whole - tf.add_n(self.model.losses) if self.model.losses else whole
+
+    @property
+    def metrics(self) -> Metrics:
+        """The running loss and the first of the model's metrics."""
+        tracker, *others = self.model.metrics
+        inner = [metric for other in others for metric in (getattr(other, "metrics", None) or [other])]
+        return Metrics(tracker, inner[0] if inner else None)
+
+    def reset_metrics(self) -> None:
+        """Begin the running figures anew, as an epoch does."""
+        if self.keras_model is not None:
+            self.keras_model.reset_metrics()
+
+
+@contextlib.contextmanager
+def building(policy: str, seed: int) -> Iterator[None]:
+    """Whatever is built in this context is built under a dtype policy, from a seed, with names as in a new process.
+
+    Raises:
+        StepbenchError: when the seed is out of range.
+    """
+    if not 0 <= seed <= MAX_SEED:
+        raise StepbenchError(f"The seed must be from 0 to {MAX_SEED}, not {seed}.")
+    keras.utils.clear_session(free_memory=False)
+    keras.utils.set_random_seed(seed)
+    with policy_of(policy):
+        yield
+
+
+@contextlib.contextmanager
+def policy_of(policy: str) -> Iterator[None]:
+    """A dtype policy, which also decides the dtype of losses and metrics where it is float64."""
+    keras.config.set_dtype_policy(policy)
+    keras.config.set_floatx("float64" if policy == "float64" else "float32")
+    try:
+        yield
+    finally:
+        keras.config.set_floatx("float32")
+
+
+def model_state(model: keras.Model, batch: Batch) -> TrainState:
+    """A compiled model, built by ``fit`` for batches like this one."""
+    _build_as_fit_does(model, batch)
+    optimizers = optimizers_of(model)
+    traced: Iterable[tf.Variable] = ()
+    if overrides_step(model):
+        traced = _variables_of_trace(model.train_step, batch)
+    variables = _distinct(
+        model.variables,
+        *(optimizer.variables for optimizer in optimizers),
+        *(metric.variables for metric in model.metrics),
+        _raw_variables(model),
+        traced,
+    )
+    mark_model(model)
+    for optimizer in optimizers:
+        mark_optimizer(optimizer)
+    mark_tapes()
+    return TrainState(model.train_step, optimizers, variables, model)
+
+
+def training_state(
+    step: Callable[[Batch], Any],
+    optimizers: Sequence[keras.optimizers.Optimizer],
+    variables: Iterable[Any],
+    evaluate: Callable[[], Mapping[str, Any]] | None,
+    batch: Batch,
+) -> TrainState:
+    """A training without a Keras model, its variables made by a trace of its step."""
+    traced = _variables_of_trace(step, batch)
+    known = _distinct(variables, *(optimizer.variables for optimizer in optimizers), traced)
+    for optimizer in optimizers:
+        mark_optimizer(optimizer)
+    mark_tapes()
+    return TrainState(step, tuple(optimizers), known, evaluate=evaluate)
+
+
+def overrides_step(model: keras.Model) -> bool:
+    """Whether the model's class has a ``train_step`` of its own."""
+    return getattr(type(model).train_step, "__qualname__", "") != keras.Model.train_step.__qualname__
+
+
+def optimizers_of(model: keras.Model) -> tuple[keras.optimizers.Optimizer, ...]:
+    """The model's optimizer, and those that it holds as attributes, as a GAN does."""
+    held = [value for attribute in vars(model).values() for value in tf.nest.flatten(_plain(attribute))]
+    found = [value for value in (model.optimizer, *held) if isinstance(value, keras.optimizers.Optimizer)]
+    return tuple({id(optimizer): optimizer for optimizer in found}.values())
+
+
+def inner_optimizer(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """The optimizer itself, without loss scaling around it."""
+    scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    return optimizer.inner_optimizer if scaled else optimizer
+
+
+def _plain(attribute: Any) -> Any:
+    """Collections as ones that can be walked."""
+    if isinstance(attribute, Mapping):
+        return list(attribute.values())
+    return list(attribute) if isinstance(attribute, list | tuple | set) else attribute
+
+
+def _build_as_fit_does(model: keras.Model, batch: Batch) -> None:
+    """Have every variable made that ``fit`` makes before its first step."""
+
+    def no_step(_: Any) -> None:
+        raise Enough
+
+    model.train_function = no_step
+    with contextlib.suppress(Enough):
+        keras.Model.fit(model, tf.data.Dataset.from_tensors(batch), verbose=0, shuffle=False)
+    model.train_function = None
+
+
+def _variables_of_trace(step: Callable[[Batch], Any], batch: Batch) -> tuple[tf.Variable, ...]:
+    """Trace a step that nobody runs: it makes the slots of optimizers that are built when first applied."""
+    try:
+        traced = tf.function(step, autograph=False).get_concrete_function(batch)
+    except Exception:  # noqa: BLE001 - a step that cannot be traced may run eagerly; in a graph it fails again, and tells.
+        return ()
+    return tuple(traced.graph.variables)
+
+
+def _raw_variables(model: keras.Model) -> Iterator[tf.Variable]:
+    """TensorFlow's own variables, such as a random generator's state, that layers hold beside Keras'."""
+    for found in tf.train.TrackableView(model).descendants():
+        if isinstance(found, tf.Variable):
+            yield found
+
+
+def _distinct(*groups: Iterable[Any]) -> tuple[tf.Variable, ...]:
+    raw = (
+        variable.value if isinstance(variable, keras.Variable) else variable for group in groups for variable in group
+    )
+    return tuple({id(variable): variable for variable in raw}.values())
