@@ -21,6 +21,16 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 @pytest.fixture
+def fake_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the pool start fake workers."""
+    from faking import FAKE
+
+    from stepbench.engine import pool
+
+    monkeypatch.setattr(pool, "COMMAND", FAKE)
+
+
+@pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Invoke:
     """Call the command line in this process, which may start no worker."""
     from stepbench import cli

@@ -1,4 +1,4 @@
-"""Worker processes, seen from outside."""
+"""Worker processes, seen from outside; fake ones, as what is looked at is how the parent treats them."""
 
 from __future__ import annotations
 
@@ -14,75 +14,86 @@ from typing import TYPE_CHECKING
 import places
 import psutil
 import pytest
+from fake_worker import MUTE
+from processes import ended, soon
 
 from stepbench.engine import pool
 from stepbench.engine.pool import Pool, Worker, WorkerError, describe
 from stepbench.errors import StepbenchError
 from stepbench.records.cases import GRAPH, Case, Device, Precision, Variant
-from stepbench.records.protocol import Describe, Hello, Measure, Prepare, Prepared
+from stepbench.records.protocol import Describe, Measure, Prepare
 from stepbench.records.run import FailureKind
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = pytest.mark.usefixtures("fake_workers")
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 LONG_S = 120
-TINY = f"{places.TINY}:workload"
-CASE = Case("tiny", Variant(GRAPH, Precision.FLOAT32), Device.CPU, 16)
+
+
+def prepare(execution: str = GRAPH) -> Prepare:
+    case = Case("tiny", Variant(execution, Precision.FLOAT32), Device.CPU, 16)
+    return Prepare(case, "tiny.py:workload", (), "synthetic", seed=0, block_seconds=0.1)
 
 
 @pytest.fixture
 def worker(tmp_path: Path) -> Iterator[Worker]:
-    """One that has just been started and still imports TensorFlow."""
-    started = Worker(tmp_path / "worker.log")
+    """One that still imports TensorFlow, for ever."""
+    started = Worker(tmp_path / "worker.log", {MUTE: ""})
     try:
         yield started
     finally:
         started.kill()
 
 
-@pytest.fixture(scope="module")
-def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
-    """One in the middle of a block of half an hour."""
-    started = Worker(tmp_path_factory.mktemp("logs") / "busy.log")
+@pytest.fixture
+def ready(tmp_path: Path) -> Iterator[Worker]:
+    """One that takes orders."""
+    started = Worker(tmp_path / "ready.log")
     try:
-        assert isinstance(started.reply(LONG_S), Hello)
-        order = Prepare(CASE, TINY, (), "synthetic", seed=0, block_seconds=1800)
-        assert isinstance(started.ask(order, LONG_S), Prepared)
-        with pytest.raises(WorkerError) as caught:
-            started.ask(Measure(0), 0.5)
-        assert caught.value.failure.kind is FailureKind.TIMEOUT
+        started.greet()
         yield started
     finally:
         started.kill()
 
 
-def soon(condition: Callable[[], bool], within_s: float) -> bool:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
+def test_a_stopped_worker_uses_no_processor(ready: Worker) -> None:
+    ready.ask(prepare("endless"), LONG_S)
+    with pytest.raises(WorkerError, match=r"no answer within 0\.3 s") as caught:
+        ready.ask(Measure(0), 0.3)
+    assert caught.value.failure.kind is FailureKind.TIMEOUT
+    ready.stop()
+    assert soon(lambda: all_threads_stopped(ready._process.pid), LONG_S)
+    used = ready.cpu_seconds()
+    time.sleep(0.3)
+    assert ready.cpu_seconds() == used
+    ready.resume()
+    assert soon(lambda: ready.cpu_seconds() > used, LONG_S)
 
 
-def ended(pid: int) -> bool:
-    try:
-        # In a container nobody may ask how an orphan ended.
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
+@pytest.mark.parametrize(
+    ("execution", "said"), [("misanswering", "(Measured, not Prepared)"), ("babbling", "of another stepbench")]
+)
+def test_an_answer_that_does_not_fit_its_order_is_an_error_of_its_case(
+    ready: Worker, execution: str, said: str
+) -> None:
+    with pytest.raises(WorkerError, match="Its answer is not understood") as caught:
+        ready.ask(prepare(execution), LONG_S)
+    assert caught.value.failure.kind is FailureKind.ERROR
+    assert said in caught.value.failure.message
 
 
-def test_a_stopped_worker_uses_no_processor(busy: Worker) -> None:
-    busy.stop()
-    assert soon(lambda: all_threads_stopped(busy._process.pid), LONG_S)
-    used = busy.cpu_seconds()
-    time.sleep(1)
-    assert busy.cpu_seconds() == used
-    busy.resume()
-    assert soon(lambda: busy.cpu_seconds() > used, LONG_S)
+def test_a_refusal_is_wrong_use_and_not_a_failure(tmp_path: Path) -> None:
+    order = Describe(("nothing",), (GRAPH,), (), "synthetic")
+    with pytest.raises(StepbenchError, match="There is no workload 'nothing'"):
+        describe(order, tmp_path)
+
+
+def test_a_worker_that_fails_to_describe_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(pool, "COMMAND", ("/bin/false",))
+    with pytest.raises(StepbenchError, match="Loading the workload failed: Its process exited with code 1"):
+        describe(Describe(("tiny",), (GRAPH,), (), "synthetic"), tmp_path)
 
 
 def all_threads_stopped(pid: int) -> bool:
@@ -109,18 +120,12 @@ def test_killing_again_harms_nobody(worker: Worker) -> None:
         os.close(write)
 
 
-def test_killing_a_worker_ends_what_it_started(tmp_path: Path) -> None:
-    plugin = tmp_path / "starts_a_child.py"
-    child = tmp_path / "child"
-    plugin.write_text(
-        "import pathlib, subprocess, time\n"
-        "child = subprocess.Popen(['sleep', '3600'])\n"
-        f"pathlib.Path({str(child)!r}).write_text(str(child.pid))\n"
-    )
-    order = Describe((TINY,), (GRAPH,), (str(plugin),), "synthetic")
-    described = describe(order, tmp_path)
-    assert described.workloads == {"tiny": TINY}
-    assert soon(lambda: ended(int(child.read_text())), 2)
+def test_killing_a_worker_ends_what_it_started(ready: Worker) -> None:
+    ready.ask(prepare("untidy"), LONG_S)
+    (child,) = psutil.Process(ready._process.pid).children()
+    assert not ended(child.pid)
+    ready.kill()
+    assert soon(lambda: ended(child.pid), 2)
 
 
 @pytest.mark.parametrize(
@@ -138,17 +143,24 @@ def test_how_a_worker_died_is_told_apart(worker: Worker, number: signal.Signals,
     assert caught.value.failure.kind is kind
 
 
+def test_a_worker_that_closes_its_pipe_and_stays_has_crashed(ready: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "EXIT_TIMEOUT_S", 0.1)
+    with pytest.raises(WorkerError, match="closed its pipe, but did not exit") as caught:
+        ready.ask(prepare("hanging-up"), LONG_S)
+    assert caught.value.failure.kind is FailureKind.CRASH
+
+
 def test_a_worker_is_ended_before_memory_runs_out(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "memory_left", lambda: (5 << 30, 100 << 30))
     with pytest.raises(WorkerError, match=r"when 5\.0 GiB were left") as caught:
-        worker.reply(LONG_S)
+        worker.greet(LONG_S)
     assert caught.value.failure.kind is FailureKind.OUT_OF_MEMORY
 
 
 def test_memory_enough_is_no_reason_to_end_a_worker(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "memory_left", lambda: (20 << 30, 100 << 30))
     with pytest.raises(WorkerError) as caught:
-        worker.reply(0.6)
+        worker.greet(0.4)
     assert caught.value.failure.kind is FailureKind.TIMEOUT
 
 
@@ -159,8 +171,8 @@ def test_memory_is_that_of_this_machine_at_most() -> None:
 
 def test_a_pool_ends_its_workers_whatever_happens(tmp_path: Path) -> None:
     def interrupted() -> None:
-        with Pool[Case](tmp_path) as workers:
-            workers.start(CASE, 0)
+        with Pool[str](tmp_path) as workers:
+            workers.start(GRAPH, 0)
             raise KeyboardInterrupt
 
     before = psutil.Process().children()
@@ -177,11 +189,14 @@ def test_a_log_that_cannot_be_written_is_said(tmp_path: Path) -> None:
 
 PARENT = """
 import os, pathlib, signal, sys, time
-from stepbench.engine.pool import Worker
+from faking import FAKE
+from stepbench.engine import pool
+from fake_worker import MUTE
 
-worker = Worker(pathlib.Path(sys.argv[1]))
+pool.COMMAND = FAKE
+worker = pool.Worker(pathlib.Path(sys.argv[1]), {MUTE: ""} if sys.argv[2] == "starting" else None)
 if sys.argv[2] == "stopped":
-    worker.reply(120)
+    worker.greet()
     worker.stop()
 print(worker._process.pid, flush=True)
 time.sleep(3600)
@@ -191,7 +206,7 @@ time.sleep(3600)
 @pytest.mark.parametrize("state", ["stopped", "starting"])
 def test_a_worker_does_not_outlive_its_parent(tmp_path: Path, state: str) -> None:
     command = [sys.executable, "-c", PARENT, str(tmp_path / "log"), state]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=places.TESTS) as parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
         assert not ended(pid)

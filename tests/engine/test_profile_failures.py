@@ -1,81 +1,23 @@
-"""Tracing that goes wrong, by real workers: what is tried again, what a failure costs, and what is left behind."""
+"""Tracing that goes wrong, by fake workers: what is tried again, what a failure costs, and what is left behind."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import places
+import faking
 import pytest
 from builders import ENVIRONMENT, make_case, make_failed, make_plan, make_run, make_trace, make_traced
+from invoking import Invoke
 
 from stepbench.engine.profile import profile
+from stepbench.errors import StepbenchError
 from stepbench.records.cases import Case, Tracing
 from stepbench.records.run import Failure, FailureKind, Measurement, TraceCaptured, TraceFailed
 from stepbench.records.store import JOURNAL_FILE, LOGS_FOLDER, TENSORBOARD_FOLDER, Journal, Run, Store, session_of, slug
 
-pytestmark = pytest.mark.tensorflow
-
-STEPBENCH = str(Path(sys.executable).with_name("stepbench"))
-TINY = f"{places.TINY}:workload"
 TRACING = Tracing(steps=5)
-USERS_FILE = """
-import contextlib
-import functools
-from pathlib import Path
-
-import msgspec
-import tensorflow as tf
-
-import stepbench
-from stepbench.worker import profile as tracing
-from stepbench.training.step import train_step
-import places
-
-MARKER, TRIES = (Path(__file__).with_name(name) for name in ("tried", "tries"))
-
-
-def plain(state):
-    return tf.function(functools.partial(train_step, state), autograph=False)
-
-
-def without_marks(state):
-    tf.profiler.experimental.Trace = lambda *_, **__: contextlib.nullcontext()
-    return plain(state)
-
-
-@stepbench.variant("never-marked")
-def never_marked(state):
-    return without_marks(state)
-
-
-@stepbench.variant("marked-later")
-def marked_later(state):
-    if MARKER.exists():
-        return plain(state)
-    MARKER.touch()
-    return without_marks(state)
-
-
-@stepbench.variant("too-long")
-def too_long(state):
-    with TRIES.open("a") as tries:
-        print("tried", file=tries)
-    looked_at = tracing._facts
-    tracing._facts = lambda *seen: msgspec.structs.replace(looked_at(*seen), events=2_000_000)
-    return plain(state)
-
-
-@stepbench.variant("raising")
-def raising(state):
-    def step(x, y):
-        raise RuntimeError("planted in the step")
-
-    return step
-"""
 DONE, TRIED_BEFORE, LATER, NEVER, TOO_LONG, RAISING = (
     make_case(execution, workload="tiny", batch_size=32)
     for execution in ("graph", "xla", "marked-later", "never-marked", "too-long", "raising")
@@ -101,25 +43,10 @@ class Outcome:
         return [path.read_text() for path in (self.folder / LOGS_FOLDER).glob(f"{slug(case.id)}.*")]
 
 
-def planned(results: Path, cases: Sequence[Case], plugin: Path | None = None) -> Run:
+def planned(results: Path, cases: Sequence[Case]) -> Run:
     """An unfinished run that only traces."""
-    plan = make_plan(
-        cases,
-        workloads={"tiny": TINY},
-        replicates=0,
-        tracing=TRACING,
-        plugins=(str(plugin),) if plugin else (),
-    )
+    plan = make_plan(cases, workloads={"tiny": faking.WORKLOAD}, replicates=0, tracing=TRACING)
     return Store(results).create(plan, ENVIRONMENT, command=("stepbench", "profile"), data="synthetic")
-
-
-def resumed(results: Path, run: Run) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [STEPBENCH, "run", "--resume", run.run_id, "--results", str(results)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def drafts(folder: Path) -> list[Path]:
@@ -130,15 +57,13 @@ def drafts(folder: Path) -> list[Path]:
 def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     """A run in which one case was traced before it was resumed, and one had failed."""
     results = tmp_path_factory.mktemp("results")
-    plugin = results / "steps.py"
-    plugin.write_text(USERS_FILE)
-    run = planned(results, (DONE, TRIED_BEFORE, LATER, NEVER, TOO_LONG, RAISING), plugin)
+    run = planned(results, (DONE, TRIED_BEFORE, LATER, NEVER, TOO_LONG, RAISING))
     folder = Store(results).folder(run.run_id)
     with Journal(folder) as journal:
         journal.append(TraceCaptured(DONE.id, EARLIER))
         journal.append(TraceFailed(TRIED_BEFORE.id, REFUSED))
     (folder / f".trace-{slug(LATER.id)}" / "plugins").mkdir(parents=True)  # As a run that was killed leaves it.
-    done = resumed(results, run)
+    done = faking.run("run", "--resume", run.run_id, "--results", str(results))
     return Outcome(done.returncode, done.stdout, done.stderr, folder, Store(results).read(run.run_id))
 
 
@@ -171,13 +96,13 @@ def test_a_trace_of_more_events_than_viewers_show_is_not_tried_again(outcome: Ou
     assert found.trace_failure.message == (
         "The trace: it holds 2000000 events, and viewers show at most 1000000: trace fewer --steps."
     )
-    assert (outcome.folder.parent / "tries").read_text() == "tried\n"
+    assert (outcome.folder / "tried-too-long").read_text() == "tried\n"
 
 
 def test_a_step_that_raises_fails_alone(outcome: Outcome) -> None:
     found = outcome[RAISING]
     assert found.trace_failure == Failure(FailureKind.ERROR, "RuntimeError: planted in the step")
-    assert any("RuntimeError: planted in the step" in log for log in outcome.logs(RAISING))
+    assert len(outcome.logs(RAISING)) == 1
 
 
 def test_a_failed_trace_is_no_failure_of_its_case(outcome: Outcome) -> None:
@@ -200,26 +125,25 @@ def test_the_reasons_are_given_with_the_table(outcome: Outcome) -> None:
     assert "RuntimeError: planted in the step" in text
 
 
+@pytest.mark.usefixtures("fake_workers")
 def test_where_traces_cannot_be_kept_is_one_sentence(tmp_path: Path) -> None:
     run = planned(tmp_path, (DONE,))
     folder = Store(tmp_path).folder(run.run_id)
     (folder / TENSORBOARD_FOLDER).write_text("in the way")
-    done = resumed(tmp_path, run)
-    assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
-    assert session_of(DONE.id) in line
-    assert "cannot be written" in line
+    with Journal(folder) as journal, pytest.raises(StepbenchError, match="cannot be written") as refused:
+        profile(run.plan, Store(tmp_path).read(run.run_id).measurements, journal, folder)
+    assert session_of(DONE.id) in str(refused.value)
     assert drafts(folder) == []
 
 
-def test_a_run_without_any_trace_is_useless(tmp_path: Path) -> None:
+def test_a_run_without_any_trace_is_useless(tmp_path: Path, in_process: Invoke) -> None:
     cases = (NEVER, RAISING)
     failed = (Measurement(case, trace_failure=REFUSED) for case in cases)
     run = make_run(*failed, plan=make_plan(cases, replicates=0, tracing=TRACING))
     Store(tmp_path).write(run)
-    done = resumed(tmp_path, run)
-    assert done.returncode == 2
-    assert done.stderr.splitlines() == ["stepbench: No case could be measured: the reasons are given with the table."]
+    code, _, errors = in_process("run", "--resume", run.run_id, "--results", str(tmp_path))
+    assert code == 2
+    assert errors.splitlines() == ["stepbench: No case could be measured: the reasons are given with the table."]
 
 
 def test_what_has_failed_or_has_a_trace_starts_no_worker(tmp_path: Path) -> None:

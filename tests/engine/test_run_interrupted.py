@@ -1,31 +1,23 @@
-"""One run that is interrupted, killed and twice resumed, through the command line."""
+"""One run of fake workers that is interrupted, killed and twice resumed, through the command line."""
 
 from __future__ import annotations
 
 import signal
 import subprocess
-import sys
-import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import faking
 import msgspec
-import places
 import psutil
 import pytest
+from processes import soon, workers_of
 
 from stepbench.engine.rounds import blocks_of_a_round
 from stepbench.records.run import Block, BlockMeasured, Event
 from stepbench.records.store import JOURNAL_FILE, Run, Store, session_of
 
-pytestmark = pytest.mark.tensorflow
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-STEPBENCH = str(Path(sys.executable).with_name("stepbench"))
 EXECUTIONS = ("eager", "graph")
 REPLICATES = 2
 ROUNDS = 8
@@ -62,7 +54,7 @@ class Story:
 def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     results = tmp_path_factory.mktemp("results")
     start = (
-        *("--workload", f"{places.TINY}:workload", "--execution", ",".join(EXECUTIONS)),
+        *("--workload", faking.WORKLOAD, "--execution", ",".join(EXECUTIONS)),
         *("--precision", "float32", "--device", "cpu", "--batch-size", "16", "--data", "synthetic"),
         *("--replicates", str(REPLICATES), "--rounds", str(ROUNDS), "--no-input-pipeline", "--no-verify"),
     )
@@ -80,12 +72,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
 
 
 def command(results: Path, arguments: tuple[str, ...]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [STEPBENCH, "run", *arguments, "--results", str(results)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return faking.command("run", *arguments, "--results", str(results))
 
 
 def stop_in_the_middle(results: Path, arguments: tuple[str, ...], number: signal.Signals) -> Stopped:
@@ -100,25 +87,6 @@ def stop_in_the_middle(results: Path, arguments: tuple[str, ...], number: signal
         survivors = workers_of(process.pid)
         _, errors = process.communicate(timeout=LONG_S)
     return Stopped(process.returncode, errors, stopped, survivors, journal_of(results))
-
-
-def soon(condition: Callable[[], bool], within_s: float) -> bool:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
-
-
-def workers_of(parent: int) -> list[psutil.Process]:
-    """Workers are told their parent's number last; what has ended has no command line any more."""
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        line: list[str] = process.info["cmdline"] or []
-        if "stepbench.worker.main" in line and line[-1] == str(parent):
-            found.append(process)
-    return found
 
 
 def journal_of(results: Path) -> Blocks:
@@ -208,7 +176,7 @@ def test_the_input_pipeline_is_left_out_on_request_also_when_resumed(story: Stor
 def test_an_interruption_before_the_first_block_is_no_traceback(tmp_path: Path) -> None:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        with command(tmp_path, ("--workload", f"{places.TINY}:workload", "--data", "synthetic")) as process:
+        with command(tmp_path, ("--workload", faking.WORKLOAD, "--data", "synthetic")) as process:
             assert soon(lambda: bool(workers_of(process.pid)) or process.poll() is not None, LONG_S)
             process.send_signal(signal.SIGINT)
             _, errors = process.communicate(timeout=LONG_S)

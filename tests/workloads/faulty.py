@@ -7,7 +7,6 @@ import resource
 import subprocess
 import sys
 import threading
-import time
 from typing import TYPE_CHECKING
 
 import psutil
@@ -41,35 +40,10 @@ def unbuildable(_: TrainState) -> Step:
     raise ValueError("planted in the factory")
 
 
-@stepbench.variant("sleeping")
-def sleeping(_: TrainState) -> Step:
-    def step(_x: tf.Tensor, _y: tf.Tensor) -> tf.Tensor:
-        time.sleep(FOR_EVER_S)
-
-    return step
-
-
-@stepbench.variant("aborting")
-def aborting(_: TrainState) -> Step:
-    def step(_x: tf.Tensor, _y: tf.Tensor) -> tf.Tensor:
-        os.abort()
-
-    return step
-
-
 @stepbench.variant("quitting")
 def quitting(_: TrainState) -> Step:
     def step(_x: tf.Tensor, _y: tf.Tensor) -> tf.Tensor:
         sys.exit(7)
-
-    return step
-
-
-@stepbench.variant("hanging-up")
-def hanging_up(_: TrainState) -> Step:
-    def step(_x: tf.Tensor, _y: tf.Tensor) -> tf.Tensor:
-        os.closerange(3, 4096)
-        time.sleep(FOR_EVER_S)
 
     return step
 

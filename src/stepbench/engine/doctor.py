@@ -17,7 +17,7 @@ from stepbench.probes.load import watch_load
 from stepbench.probes.noise import noise_between, read_noise
 from stepbench.probes.requirements import read_misfits
 from stepbench.records.doctor import Data, Disk, Examination, TensorFlowFacts
-from stepbench.records.protocol import Examine, Examined
+from stepbench.records.protocol import Examine
 from stepbench.training.data import resolve_source
 
 _LOGGED = {"TF_CPP_VMODULE": "device_compiler=1,dso_loader=1"}
@@ -49,13 +49,11 @@ def ask_tensorflow() -> tuple[TensorFlowFacts | None, str | None]:
     """What a worker says of TensorFlow, or why it says nothing."""
     try:
         with tempfile.TemporaryDirectory(prefix="stepbench-") as logs:
-            reply = ask_once(Examine(), Path(logs) / "examine.log", _LOGGED)
+            return ask_once(Examine(), Path(logs) / "examine.log", _LOGGED).facts, None
     except WorkerError as error:
         return None, error.failure.message
     except (StepbenchError, OSError) as error:
         return None, str(error)
-    assert isinstance(reply, Examined), "workers answer in kind"
-    return reply.facts, None
 
 
 def read_disk(folder: Path) -> Disk:

@@ -18,7 +18,7 @@ from stepbench.probes.meter import LoadMeter
 from stepbench.records.cases import Case, Plan
 from stepbench.records.gate import Broken, Disturbance, GateCase, GateSettings, Pair, Quad, SideFacts, SideName
 from stepbench.records.progress import Progress
-from stepbench.records.protocol import Close, Closed, Measure, Measured, Prepare, Prepared
+from stepbench.records.protocol import Close, Measure, Prepare
 from stepbench.records.run import Closing, Evidence, Failure, FailureKind, Phases
 
 BLOCK_S = 0.01
@@ -189,7 +189,6 @@ class _TeamPair:
             elsewhere=str(side.elsewhere or ""),
         )
         reply, _ = pool.ask(seat, order, plan.timeout_s)
-        assert isinstance(reply, Prepared), "workers answer in kind"
         if failure := judge_start(seat.case, reply.evidence):
             raise WorkerError(failure)
         taken = self._taken[seat]
@@ -207,7 +206,6 @@ class _TeamPair:
     def _time_block(self, pool: Pool[Seat], seat: Seat) -> None:
         order = Measure(len(self._quads[seat.case]), self._calls(seat.case))
         reply, _ = pool.ask(seat, order, self._sides[seat.side].plan.timeout_s)
-        assert isinstance(reply, Measured), "workers answer in kind"
         if failure := judge_block(reply.block):
             raise WorkerError(failure)
         self._taken[seat].blocks.append(reply.block.seconds / reply.block.steps)
@@ -219,7 +217,6 @@ class _TeamPair:
 
     def _close(self, pool: Pool[Seat], seat: Seat) -> None:
         reply, _ = pool.ask(seat, Close(input_pipeline=False), self._sides[seat.side].plan.timeout_s)
-        assert isinstance(reply, Closed), "workers answer in kind"
         pool.end(seat)
         self._taken[seat].closing = reply.closing
 

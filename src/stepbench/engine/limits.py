@@ -10,7 +10,7 @@ from stepbench.engine.pool import Pool, WorkerError, memory_left
 from stepbench.engine.rounds import Journal
 from stepbench.records.cases import Case, Device, Plan, Precision
 from stepbench.records.progress import Progress
-from stepbench.records.protocol import Attain, Attained, Count, Counted
+from stepbench.records.protocol import AnsweredBy, Attain, Count, ReplyT
 from stepbench.records.run import Attainable, Failure, Measurement, WorkCounted, WorkFailed
 from stepbench.records.store import LOGS_FOLDER
 
@@ -74,8 +74,7 @@ class _Assessor:
         dtypes = tuple(precision.compute_dtype for precision in Precision if precision in precisions)
         order = Attain(device, dtypes, int(MEMORY_SHARE * memory_left()[0]))
         reply = self._ask(device, order, self._plan.timeout_s)
-        assert isinstance(reply, Attained | Failure), "workers answer in kind"
-        return reply.attainable if isinstance(reply, Attained) else None
+        return None if isinstance(reply, Failure) else reply.attainable
 
     def count(self, cases: Sequence[Case]) -> None:
         """Count the steps of one workload's cases; they are the same however they are executed."""
@@ -84,8 +83,7 @@ class _Assessor:
         steps = tuple(sorted({_step(case) for case in cases}))
         order = Count(self._plan.workloads[name], self._plan.data, steps)
         reply = self._ask(Device.CPU, order, self._plan.timeout_s * (1 + len(steps)))
-        assert isinstance(reply, Counted | Failure), "workers answer in kind"
-        works = dict(zip(steps, reply.works, strict=True)) if isinstance(reply, Counted) else {}
+        works = {} if isinstance(reply, Failure) else dict(zip(steps, reply.works, strict=True))
         for case in cases:
             event = (
                 WorkFailed(case.id, reply) if isinstance(reply, Failure) else WorkCounted(case.id, works[_step(case)])
@@ -93,7 +91,7 @@ class _Assessor:
             self._journal.append(event)
         self._journal.sync()
 
-    def _ask(self, device: Device, order: Attain | Count, timeout_s: float) -> object:
+    def _ask(self, device: Device, order: AnsweredBy[ReplyT], timeout_s: float) -> ReplyT | Failure:
         """The reply to an order, or why there is none; then a fresh worker takes the next order."""
         try:
             if device not in self._pool:

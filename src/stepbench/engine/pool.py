@@ -19,10 +19,22 @@ import msgspec
 import psutil
 
 from stepbench.errors import StepbenchError
-from stepbench.records.protocol import WORKER_ENVIRONMENT, Describe, Described, Failed, Order, Refused, Reply
+from stepbench.records.protocol import (
+    WORKER_ENVIRONMENT,
+    AnsweredBy,
+    Describe,
+    Described,
+    Failed,
+    Hello,
+    Refused,
+    Reply,
+    ReplyT,
+)
 from stepbench.records.run import Failure, FailureKind
 from stepbench.records.store import slug
 
+COMMAND: tuple[str, ...] = (sys.executable, "-P", "-m", "stepbench.worker.main")
+"""What a worker is started by; it is given the descriptors of orders and replies, and its parent's process id."""
 START_TIMEOUT_S = 180.0
 """The longest that importing TensorFlow may take, with every other worker doing the same."""
 POLL_S = 0.25
@@ -56,11 +68,10 @@ class Worker:
         """
         orders_read, self._orders = os.pipe()
         self._replies, replies_write = os.pipe()
-        command = [sys.executable, "-P", "-m", "stepbench.worker.main"]
         try:
             with _open_log(log) as output:
                 self._process = subprocess.Popen(  # noqa: S603 - our own module, no shell.
-                    [*command, str(orders_read), str(replies_write), str(os.getpid())],
+                    [*COMMAND, str(orders_read), str(replies_write), str(os.getpid())],
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
@@ -81,31 +92,39 @@ class Worker:
         self._buffer = b""
         self._ended = False
 
-    def ask(self, order: Order, timeout_s: float) -> Reply:
-        """Give an order and wait for its reply.
-
-        Raises:
-            WorkerError: when the worker fails, dies, takes too long or too much memory.
-        """
-        with contextlib.suppress(BrokenPipeError):  # A dead worker is told apart below, by how it died.
-            os.write(self._orders, msgspec.json.encode(order) + b"\n")
-        return self.reply(timeout_s)
-
-    def reply(self, timeout_s: float) -> Reply:
-        """Wait for the next reply.
+    def greet(self, timeout_s: float = START_TIMEOUT_S) -> None:
+        """Wait until the worker has imported TensorFlow.
 
         Raises:
             WorkerError: as :meth:`ask`.
         """
+        self._reply(Hello, timeout_s)
+
+    def ask(self, order: AnsweredBy[ReplyT], timeout_s: float) -> ReplyT:
+        """Give an order and wait for its reply.
+
+        Raises:
+            WorkerError: when the worker fails, dies, takes too long or too much memory, or answers something else.
+            StepbenchError: when what the user asked for is wrong.
+        """
+        with contextlib.suppress(BrokenPipeError):  # A dead worker is told apart below, by how it died.
+            os.write(self._orders, msgspec.json.encode(order) + b"\n")
+        return self._reply(type(order).reply_type(), timeout_s)
+
+    def _reply(self, kind: type[ReplyT], timeout_s: float) -> ReplyT:
         line = self._read_line(time.monotonic() + timeout_s, timeout_s)
         try:
             reply: Reply = msgspec.json.decode(line, type=Reply)
         except msgspec.DecodeError as error:  # As of another stepbench, which base may be where it gates itself.
-            message = f"Its answer is not understood ({error})."
-            raise WorkerError(Failure(FailureKind.ERROR, message)) from error
-        if isinstance(reply, Failed):
-            raise WorkerError(reply.failure)
-        return reply
+            raise WorkerError(_not_understood(str(error))) from error
+        match reply:
+            case kind():
+                return reply
+            case Failed():
+                raise WorkerError(reply.failure)
+            case Refused():
+                raise StepbenchError(reply.message)
+        raise WorkerError(_not_understood(f"{type(reply).__name__}, not {kind.__name__}"))
 
     def stop(self) -> None:
         """Take the processors from the worker until :meth:`resume`."""
@@ -216,10 +235,10 @@ class Pool(Generic[Key]):
         Raises:
             WorkerError: when it fails to.
         """
-        self._workers[key].reply(START_TIMEOUT_S)
+        self._workers[key].greet()
         self._workers[key].stop()
 
-    def ask(self, key: Key, order: Order, timeout_s: float) -> tuple[Reply, float]:
+    def ask(self, key: Key, order: AnsweredBy[ReplyT], timeout_s: float) -> tuple[ReplyT, float]:
         """Let one worker run for one order.
 
         Returns:
@@ -227,6 +246,7 @@ class Pool(Generic[Key]):
 
         Raises:
             WorkerError: when the worker fails.
+            StepbenchError: as :meth:`Worker.ask`.
         """
         others = [worker for other, worker in self._workers.items() if other != key]
         before = sum(worker.cpu_seconds() for worker in others)
@@ -253,17 +273,17 @@ class Pool(Generic[Key]):
 
 
 def ask_once(
-    order: Order, log: Path, environment: Mapping[str, str] | None = None, folder: Path | None = None
-) -> Reply:
+    order: AnsweredBy[ReplyT], log: Path, environment: Mapping[str, str] | None = None, folder: Path | None = None
+) -> ReplyT:
     """The reply of a worker of its own, started as :class:`Worker` says and ended then.
 
     Raises:
-        StepbenchError: when the log cannot be written.
+        StepbenchError: when the log cannot be written, and as :meth:`Worker.ask`.
         WorkerError: when the worker fails.
     """
     worker = Worker(log, environment, folder)
     try:
-        worker.reply(START_TIMEOUT_S)
+        worker.greet()
         return worker.ask(order, START_TIMEOUT_S)
     finally:
         worker.kill()
@@ -278,13 +298,13 @@ def describe(
         StepbenchError: when something of it is wrong.
     """
     try:
-        reply = ask_once(order, logs / "describe.log", environment, folder)
+        return ask_once(order, logs / "describe.log", environment, folder)
     except WorkerError as error:
         raise StepbenchError(f"Loading the workload failed: {error.failure.message}") from error
-    if isinstance(reply, Refused):
-        raise StepbenchError(reply.message)
-    assert isinstance(reply, Described), "workers answer in kind"
-    return reply
+
+
+def _not_understood(why: str) -> Failure:
+    return Failure(FailureKind.ERROR, f"Its answer is not understood ({why}).")
 
 
 def _open_log(log: Path) -> IO[bytes]:

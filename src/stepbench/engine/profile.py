@@ -16,7 +16,7 @@ from stepbench.errors import StepbenchError
 from stepbench.judge.proof import judge_start, judge_trace
 from stepbench.records.cases import Case, Plan, Tracing
 from stepbench.records.progress import Progress
-from stepbench.records.protocol import Capture, Captured, Prepare
+from stepbench.records.protocol import Capture, Prepare
 from stepbench.records.run import Failure, FailureKind, Measurement, TraceCaptured, TraceFailed
 from stepbench.records.store import LOGS_FOLDER, session_of, slug
 from stepbench.records.trace import Trace
@@ -135,7 +135,6 @@ class _Tracer:
         try:
             order = Capture(prepare, self._settings, str(draft.absolute()))
             reply, _ = pool.ask(subject, order, plan.timeout_s + STEP_TIMEOUT_S * self._settings.steps)
-            assert isinstance(reply, Captured), "workers answer in kind"
             pool.end(subject)
             evidence, trace = reply.evidence, reply.trace
             failure = judge_start(case, evidence) or judge_trace(case, trace, self._settings, evidence.claims)

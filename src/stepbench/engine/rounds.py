@@ -17,7 +17,7 @@ from stepbench.engine.pool import Pool, WorkerError
 from stepbench.judge.proof import judge_block, judge_end, judge_start
 from stepbench.records.cases import Case, Plan
 from stepbench.records.progress import Progress
-from stepbench.records.protocol import Close, Closed, Measure, Measured, Prepare, Prepared
+from stepbench.records.protocol import Close, Measure, Prepare
 from stepbench.records.run import (
     BlockMeasured,
     CaseFailed,
@@ -199,14 +199,12 @@ class _TeamRun:
         self._ticker.tick(f"warming up {case.id}")
         order = Prepare(case, plan.workloads[case.workload], plan.plugins, plan.data, plan.seed, plan.block_seconds)
         reply, _ = self._pool.ask(case, order, plan.timeout_s)
-        assert isinstance(reply, Prepared), "workers answer in kind"
         if failure := judge_start(case, reply.evidence):
             raise WorkerError(failure)
         self._journal.append(ReplicateStarted(case.id, self._team.replicate, reply.phases, reply.evidence))
 
     def _measure(self, round_number: int, case: Case) -> None:
         reply, leaked = self._pool.ask(case, Measure(round_number), self._plan.timeout_s)
-        assert isinstance(reply, Measured), "workers answer in kind"
         block = msgspec.structs.replace(reply.block, leaked_cpu_s=leaked)
         self._journal.append(BlockMeasured(case.id, self._team.replicate, block))
         self._ticker.tick(f"replicate {self._team.replicate + 1}: {case.id}", blocks=1)
@@ -215,7 +213,6 @@ class _TeamRun:
 
     def _close(self, times_input: bool, case: Case) -> None:  # noqa: FBT001 - given by functools.partial.
         reply, _ = self._pool.ask(case, Close(times_input), self._plan.timeout_s)
-        assert isinstance(reply, Closed), "workers answer in kind"
         self._pool.end(case)
         self._journal.append(ReplicateEnded(case.id, self._team.replicate, reply.closing))
         if failure := judge_end(reply.closing):

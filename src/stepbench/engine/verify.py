@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from stepbench.engine.pool import START_TIMEOUT_S, Pool, Worker, WorkerError
+from stepbench.engine.pool import Pool, Worker, WorkerError
 from stepbench.engine.rounds import MAX_TEAM, Journal, chunks
 from stepbench.judge.training import Verdict, anchor_of, is_look, judge_curves, trains_for
 from stepbench.records.cases import Case, Plan, Verification
 from stepbench.records.progress import Progress
-from stepbench.records.protocol import Agree, Agreed, MakeTrajectory, Train, Trained, TrajectoryMade
+from stepbench.records.protocol import Agree, MakeTrajectory, Train
 from stepbench.records.run import (
     AgreementMeasured,
     CurveMeasured,
@@ -106,9 +106,8 @@ class _GroupVerification:
         self._say("following the reference trajectory")
         worker = Worker(self._folder / LOGS_FOLDER / "trajectory.log")
         try:
-            worker.reply(START_TIMEOUT_S)
-            reply = worker.ask(order, plan.timeout_s + STEP_TIMEOUT_S * self._settings.steps)
-            assert isinstance(reply, TrajectoryMade), "workers answer in kind"
+            worker.greet()
+            worker.ask(order, plan.timeout_s + STEP_TIMEOUT_S * self._settings.steps)
         except WorkerError as error:
             for live in cases:
                 self._take(VerificationFailed(live.id, error.failure), live)
@@ -131,7 +130,6 @@ class _GroupVerification:
         file = str(self._trajectory.absolute())
         order = Agree(case, plan.workloads[case.workload], plan.plugins, plan.data, plan.seed, file)
         reply, _ = pool.ask(case, order, plan.timeout_s)
-        assert isinstance(reply, Agreed), "workers answer in kind"
         pool.end(case)
         self._take(AgreementMeasured(case.id, reply.agreement), case)
 
@@ -164,7 +162,6 @@ class _GroupVerification:
         self._say(f"training {case.id}, seed {seed + 1} of at most {self._settings.seeds}")
         order = Train(case, plan.workloads[case.workload], plan.plugins, plan.data, seed, steps, self._settings.tests)
         reply, _ = pool.ask(case, order, plan.timeout_s + STEP_TIMEOUT_S * steps)
-        assert isinstance(reply, Trained), "workers answer in kind"
         self._trainings += 1
         self._take(CurveMeasured(case.id, reply.curve), case)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Generic, TypeVar, get_args
+
 import msgspec
 
 from stepbench.records.cases import Case, Device, Precision, Tracing
@@ -18,117 +20,6 @@ WORKER_ENVIRONMENT = {
     "PYTHONUNBUFFERED": "1",
 }
 """What every worker finds in its environment, beside what the user has set."""
-
-
-class Describe(msgspec.Struct, frozen=True, tag="describe"):
-    """Load what the user named and say what it is; answered by :class:`Described`."""
-
-    workloads: tuple[str, ...]
-    executions: tuple[str, ...]
-    plugins: tuple[str, ...]
-    data: str
-    batch_sizes: tuple[int, ...] = ()
-    """That are asked for; each workload's own if empty."""
-
-
-class Prepare(msgspec.Struct, frozen=True, tag="prepare"):
-    """Build a case, call it once, warm it up and gather evidence; answered by :class:`Prepared`."""
-
-    case: Case
-    workload: str
-    plugins: tuple[str, ...]
-    data: str
-    seed: int
-    block_seconds: float
-    slowdown: float = 0.0
-    """Planted to calibrate: after each call the processor is kept busy for this share of the call's time."""
-    root: str = ""
-    """The folder of the revision to measure."""
-    elsewhere: str = ""
-    """The folder of another one, of which nothing may be imported; there is none if empty."""
-
-
-class Measure(msgspec.Struct, frozen=True, tag="measure"):
-    """Time one block; answered by :class:`Measured`."""
-
-    round: int
-    calls: int = 0
-    """As many as take the block's seconds, if 0."""
-
-
-class Close(msgspec.Struct, frozen=True, tag="close"):
-    """Say what there is to say at the end and exit; answered by :class:`Closed`."""
-
-    input_pipeline: bool
-
-
-class MakeTrajectory(msgspec.Struct, frozen=True, tag="make_trajectory"):
-    """Write the reference trajectory of a group of cases to ``file``; answered by :class:`TrajectoryMade`."""
-
-    workload: str
-    data: str
-    device: Device
-    batch_size: int
-    seed: int
-    points: tuple[int, ...]
-    file: str
-
-
-class Agree(msgspec.Struct, frozen=True, tag="agree"):
-    """Build a case and take a step from each point of a trajectory; answered by :class:`Agreed`."""
-
-    case: Case
-    workload: str
-    plugins: tuple[str, ...]
-    data: str
-    seed: int
-    file: str
-
-
-class Train(msgspec.Struct, frozen=True, tag="train"):
-    """Train a case, the same one each time, for some steps; answered by :class:`Trained`."""
-
-    case: Case
-    workload: str
-    plugins: tuple[str, ...]
-    data: str
-    seed: int
-    steps: int
-    tests: tuple[int, ...]
-    """After how many steps to evaluate."""
-
-
-class Capture(msgspec.Struct, frozen=True, tag="capture"):
-    """Make a case ready and trace it into ``folder``; answered by :class:`Captured`."""
-
-    prepare: Prepare
-    settings: Tracing
-    folder: str
-
-
-class Attain(msgspec.Struct, frozen=True, tag="attain"):
-    """Find out how fast a device can compute and move data at most; answered by :class:`Attained`."""
-
-    device: Device
-    dtypes: tuple[str, ...]
-    memory_bytes: int
-    """How much memory that may take."""
-
-
-class Count(msgspec.Struct, frozen=True, tag="count"):
-    """Count what a workload's own step computes; answered by :class:`Counted`."""
-
-    workload: str
-    data: str
-    steps: tuple[tuple[Precision, int], ...]
-    """At which precisions and batch sizes."""
-
-
-class Examine(msgspec.Struct, frozen=True, tag="examine"):
-    """Say what TensorFlow is like here; answered by :class:`Examined`."""
-
-
-Order = Describe | Prepare | Measure | Close | MakeTrajectory | Agree | Train | Capture | Attain | Count | Examine
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
@@ -242,3 +133,128 @@ Reply = (
     | Failed
     | Refused
 )
+
+
+ReplyT = TypeVar("ReplyT")
+
+
+class AnsweredBy(msgspec.Struct, Generic[ReplyT], frozen=True):
+    """An order; what comes back is a reply of the type named here, or :class:`Failed` or :class:`Refused`."""
+
+    @classmethod
+    def reply_type(cls) -> type[ReplyT]:
+        """The type of the reply, for decoding it."""
+        (base,) = vars(cls)["__orig_bases__"]
+        reply: type[ReplyT] = get_args(base)[0]
+        return reply
+
+
+class Describe(AnsweredBy[Described], frozen=True, tag="describe"):
+    """Load what the user named and say what it is."""
+
+    workloads: tuple[str, ...]
+    executions: tuple[str, ...]
+    plugins: tuple[str, ...]
+    data: str
+    batch_sizes: tuple[int, ...] = ()
+    """That are asked for; each workload's own if empty."""
+
+
+class Prepare(AnsweredBy[Prepared], frozen=True, tag="prepare"):
+    """Build a case, call it once, warm it up and gather evidence."""
+
+    case: Case
+    workload: str
+    plugins: tuple[str, ...]
+    data: str
+    seed: int
+    block_seconds: float
+    slowdown: float = 0.0
+    """Planted to calibrate: after each call the processor is kept busy for this share of the call's time."""
+    root: str = ""
+    """The folder of the revision to measure."""
+    elsewhere: str = ""
+    """The folder of another one, of which nothing may be imported; there is none if empty."""
+
+
+class Measure(AnsweredBy[Measured], frozen=True, tag="measure"):
+    """Time one block."""
+
+    round: int
+    calls: int = 0
+    """As many as take the block's seconds, if 0."""
+
+
+class Close(AnsweredBy[Closed], frozen=True, tag="close"):
+    """Say what there is to say at the end and exit."""
+
+    input_pipeline: bool
+
+
+class MakeTrajectory(AnsweredBy[TrajectoryMade], frozen=True, tag="make_trajectory"):
+    """Write the reference trajectory of a group of cases to ``file``."""
+
+    workload: str
+    data: str
+    device: Device
+    batch_size: int
+    seed: int
+    points: tuple[int, ...]
+    file: str
+
+
+class Agree(AnsweredBy[Agreed], frozen=True, tag="agree"):
+    """Build a case and take a step from each point of a trajectory."""
+
+    case: Case
+    workload: str
+    plugins: tuple[str, ...]
+    data: str
+    seed: int
+    file: str
+
+
+class Train(AnsweredBy[Trained], frozen=True, tag="train"):
+    """Train a case, the same one each time, for some steps."""
+
+    case: Case
+    workload: str
+    plugins: tuple[str, ...]
+    data: str
+    seed: int
+    steps: int
+    tests: tuple[int, ...]
+    """After how many steps to evaluate."""
+
+
+class Capture(AnsweredBy[Captured], frozen=True, tag="capture"):
+    """Make a case ready and trace it into ``folder``."""
+
+    prepare: Prepare
+    settings: Tracing
+    folder: str
+
+
+class Attain(AnsweredBy[Attained], frozen=True, tag="attain"):
+    """Find out how fast a device can compute and move data at most."""
+
+    device: Device
+    dtypes: tuple[str, ...]
+    memory_bytes: int
+    """How much memory that may take."""
+
+
+class Count(AnsweredBy[Counted], frozen=True, tag="count"):
+    """Count what a workload's own step computes."""
+
+    workload: str
+    data: str
+    steps: tuple[tuple[Precision, int], ...]
+    """At which precisions and batch sizes."""
+
+
+class Examine(AnsweredBy[Examined], frozen=True, tag="examine"):
+    """Say what TensorFlow is like here."""
+
+
+Order = Describe | Prepare | Measure | Close | MakeTrajectory | Agree | Train | Capture | Attain | Count | Examine

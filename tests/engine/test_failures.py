@@ -1,0 +1,156 @@
+"""One run of fake workers most of which fail, through the command line: what the parent makes of each."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import faking
+import places
+import psutil
+import pytest
+
+from stepbench.records.run import FailureKind, Measurement
+from stepbench.records.store import LOGS_FOLDER, RUN_FILE, Run, Store
+
+MARK = "STEPBENCH_TEST_RUN"
+ROUNDS = 2
+INNOCENT = ("graph", "untidy")
+FAULTY = {
+    "raising": (FailureKind.ERROR, "RuntimeError: planted in the step"),
+    "sleeping": (FailureKind.TIMEOUT, "no answer within 1 s"),
+    "aborting": (FailureKind.CRASH, "SIGABRT"),
+    "quitting": (FailureKind.CRASH, "exited with code 7"),
+    "nan": (FailureKind.NON_FINITE, "after the first step"),
+    "nan-later": (FailureKind.NON_FINITE, "steps"),
+    "retracing": (FailureKind.NOT_PROVED, "traced again while it was timed"),
+    "misanswering": (FailureKind.ERROR, "not understood"),
+    "babbling": (FailureKind.ERROR, "not understood"),
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the command left behind."""
+
+    exit_code: int
+    errors: str
+    survivors: list[str]
+    folder: Path
+    run: Run
+
+    def __getitem__(self, execution: str) -> Measurement:
+        """What was measured of one execution."""
+        return next(found for found in self.run.measurements if found.case.variant.execution == execution)
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    results = tmp_path_factory.mktemp("results")
+    mark = uuid.uuid4().hex
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(MARK, mark)
+        done = faking.run(
+            *("run", "--workload", faking.WORKLOAD, "--plugin", str(places.FAULTY)),
+            *("--execution", ",".join((*INNOCENT, *FAULTY)), "--precision", "float32", "--device", "cpu"),
+            *("--batch-size", "16", "--data", "synthetic", "--replicates", "1", "--rounds", str(ROUNDS)),
+            *("--timeout", "1s", "--no-input-pipeline", "--no-verify", "--no-trace", "--results", str(results)),
+        )
+    run = Store(results).read()
+    return Outcome(done.returncode, done.stderr, survivors_after_2_s(mark), results / run.run_id, run)
+
+
+def survivors_after_2_s(mark: str) -> list[str]:
+    deadline = time.monotonic() + 2
+    while (found := marked(mark)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return found
+
+
+def marked(mark: str) -> list[str]:
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):  # Other users' processes, and those that have just ended.
+            if process.environ().get(MARK) == mark:
+                found.append(" ".join(process.cmdline()))
+    return found
+
+
+def test_failed_cases_are_a_finding_and_no_traceback(outcome: Outcome) -> None:
+    assert outcome.exit_code == 1
+    assert "Traceback" not in outcome.errors
+
+
+def test_a_faulty_case_has_its_typed_failure(outcome: Outcome) -> None:
+    for execution, (kind, said) in FAULTY.items():
+        failure = outcome[execution].failure
+        assert failure is not None, execution
+        assert (failure.kind, said in failure.message) == (kind, True), failure
+
+
+def test_the_others_are_measured_as_if_alone(outcome: Outcome) -> None:
+    for execution in INNOCENT:
+        measurement = outcome[execution]
+        assert measurement.failure is None
+        assert [len(replicate.blocks) for replicate in measurement.replicates] == [ROUNDS]
+        assert measurement.replicates[0].closing is not None
+
+
+def test_a_thread_that_never_rests_disturbs_no_other_case(outcome: Outcome) -> None:
+    # The kernel counts in hundredths of a second.
+    assert all(abs(block.leaked_cpu_s) <= 0.02 for block in outcome["graph"].replicates[0].blocks)
+
+
+def test_no_process_outlives_the_command(outcome: Outcome) -> None:
+    assert outcome.survivors == []
+
+
+def test_the_search_for_survivors_would_find_one() -> None:
+    mark = uuid.uuid4().hex
+    with subprocess.Popen(["sleep", "60"], env={**os.environ, MARK: mark}) as process:
+        try:
+            deadline = time.monotonic() + 10  # The kernel may not show its environment at once.
+            while not (found := marked(mark)) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert found == ["sleep 60"]
+        finally:
+            process.kill()
+
+
+def test_a_loss_that_turns_nan_is_kept_as_the_block_it_was_seen_in(outcome: Outcome) -> None:
+    (replicate,) = outcome["nan-later"].replicates
+    assert [block.loss for block in replicate.blocks] == [None]
+
+
+def test_what_never_became_ready_has_no_numbers(outcome: Outcome) -> None:
+    assert all(not outcome[execution].replicates for execution in FAULTY if execution not in ("nan-later", "retracing"))
+
+
+def test_what_shows_only_at_the_end_is_kept_with_its_blocks(outcome: Outcome) -> None:
+    (replicate,) = outcome["retracing"].replicates
+    assert len(replicate.blocks) == ROUNDS
+    assert replicate.closing is not None
+    assert replicate.closing.traces == 3
+
+
+def test_nothing_is_traced_on_request(outcome: Outcome) -> None:
+    assert outcome.run.plan.tracing is None
+    assert all(not found.trace and not found.trace_failure for found in outcome.run.measurements)
+    assert list((outcome.folder / LOGS_FOLDER).glob("*.trace.log")) == []
+
+
+def test_what_a_worker_printed_is_in_its_log(outcome: Outcome) -> None:
+    (log,) = (outcome.folder / LOGS_FOLDER).glob("*raising*")
+    assert "RuntimeError: planted in the step" in log.read_text()
+
+
+def test_a_finished_run_is_not_measured_again(outcome: Outcome) -> None:
+    before = (outcome.folder / RUN_FILE).read_bytes()
+    again = faking.run("run", "--resume", outcome.run.run_id, "--results", str(outcome.folder.parent))
+    assert again.returncode == 1
+    assert (outcome.folder / RUN_FILE).read_bytes() == before

@@ -1,0 +1,121 @@
+"""Which case takes which step of a verification, by fake workers: who trains for whom, what fails, what is kept."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import faking
+import pytest
+from builders import make_case, make_failed, make_plan
+
+from stepbench.engine.verify import verify
+from stepbench.judge.training import Verdict, judge_cases
+from stepbench.records.cases import Case, Verification
+from stepbench.records.progress import Progress
+from stepbench.records.run import Event, FailureKind, Measurement, assemble
+from stepbench.records.store import LOGS_FOLDER
+
+pytestmark = pytest.mark.usefixtures("fake_workers")
+
+SETTINGS = Verification(seeds=4, steps=90)
+EAGER, GRAPH, XLA, HALF, OWN = (
+    make_case(execution, precision, workload="tiny")
+    for execution, precision in (
+        ("eager", "float32"),
+        ("graph", "float32"),
+        ("xla", "float32"),
+        ("graph", "mixed_bfloat16"),
+        ("own", "float32"),
+    )
+)
+
+
+@dataclass
+class Verified:
+    """Takes the events that a journal would, and tells what they come to."""
+
+    cases: tuple[Case, ...]
+    folder: Path
+    events: list[Event] = field(default_factory=list)
+    progress: list[Progress] = field(default_factory=list)
+    workload: str = faking.WORKLOAD
+
+    def append(self, event: Event) -> None:
+        self.events.append(event)
+
+    def sync(self) -> None:
+        pass
+
+    @property
+    def measured(self) -> tuple[Measurement, ...]:
+        return assemble(self.cases, self.events)
+
+    def run(self) -> Verified:
+        plan = make_plan(self.cases, workloads={"tiny": self.workload}, verification=SETTINGS, timeout_s=20.0)
+        verify(plan, self.measured, self, self.folder, self.progress.append)
+        return self
+
+    def of(self, case: Case) -> Measurement:
+        return next(found for found in self.measured if found.case == case)
+
+    def verdict(self, case: Case) -> Verdict:
+        return judge_cases(self.measured, SETTINGS)[case].verdict
+
+    def trainings(self) -> Counter[Case]:
+        return Counter({found.case: len(found.curves) for found in self.measured if found.curves})
+
+
+def own(execution: str) -> Case:
+    return make_case(execution, workload="tiny")
+
+
+def test_the_anchor_and_those_that_differ_by_more_than_rounding_train_for_the_rest(tmp_path: Path) -> None:
+    found = Verified((EAGER, GRAPH, XLA, HALF, OWN), tmp_path).run()
+    # The user's own step is spared the rest once a whole training is bit-identical to the anchor's.
+    assert found.trainings() == {GRAPH: SETTINGS.seeds, HALF: SETTINGS.seeds, OWN: 1}
+    seeds = [[curve.seed for curve in found.of(case).curves] for case in (GRAPH, HALF)]
+    assert seeds == [list(range(SETTINGS.seeds))] * 2
+    assert {found.verdict(case) for case in found.cases} == {Verdict.EQUIVALENT}
+    assert not list(tmp_path.glob("trajectory-*"))
+    assert found.progress[-1].done == sum(found.trainings().values()) - 1
+    logs = [path.name for path in (tmp_path / LOGS_FOLDER).iterdir()]
+    assert len(logs) == 1 + len(found.cases) + len(found.trainings())
+
+
+def test_what_goes_wrong_is_its_cases_own(tmp_path: Path) -> None:
+    wrong, crashing, raising, diverging = map(own, ("too-steep", "aborting", "raising-midway", "nan-midway"))
+    found = Verified((EAGER, GRAPH, HALF, wrong, crashing, raising, diverging), tmp_path).run()
+    assert found.verdict(wrong) is found.verdict(diverging) is Verdict.DIFFERENT
+    assert found.verdict(HALF) is Verdict.EQUIVALENT
+    failures = [found.of(case).verification_failure for case in (crashing, raising)]
+    assert [failure and failure.kind for failure in failures] == [FailureKind.CRASH, FailureKind.ERROR]
+    # Neither trains once it is decided: not at all what level 1 found wrong, not again what is no number any more.
+    trainings = found.trainings()
+    assert (trainings[wrong], trainings[crashing], trainings[raising], trainings[diverging]) == (0, 0, 0, 1)
+
+
+def test_without_a_trajectory_no_case_is_verified_and_each_says_why(tmp_path: Path) -> None:
+    found = Verified((EAGER, GRAPH), tmp_path, workload="lost.py:workload").run()
+    failures = [measurement.verification_failure for measurement in found.measured]
+    assert [failure and failure.message for failure in failures] == ["There is no file lost.py:workload."] * 2
+
+
+def test_what_is_known_is_not_done_again(tmp_path: Path) -> None:
+    whole = Verified((EAGER, GRAPH, HALF), tmp_path / "whole").run()
+    cut = whole.events[: len(whole.events) - 3]
+    again = Verified(whole.cases, tmp_path / "cut", list(cut)).run()
+    assert len(again.events) == len(whole.events)
+    assert again.trainings() == whole.trainings()
+    untouched = Verified(whole.cases, tmp_path / "untouched", list(whole.events)).run()
+    assert untouched.events == whole.events
+    assert not (tmp_path / "untouched" / LOGS_FOLDER / "trajectory.log").exists()
+
+
+def test_a_case_that_failed_is_not_verified(tmp_path: Path) -> None:
+    failed = make_failed(GRAPH)
+    plan = make_plan([GRAPH], workloads={"tiny": faking.WORKLOAD}, verification=SETTINGS)
+    journal = Verified((GRAPH,), tmp_path)
+    verify(plan, [failed], journal, tmp_path)
+    assert journal.events == []
