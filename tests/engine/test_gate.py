@@ -10,10 +10,9 @@ from builders import make_case, make_plan
 from paired import make_broken, make_gate_case, noisy_pairs
 
 from stepbench.engine import gate
-from stepbench.engine.gate import Seat, SidePlan, measure_pairs
-from stepbench.engine.worktrees import Side
+from stepbench.engine.gate import Seat, measure_pairs
 from stepbench.records.cases import Case
-from stepbench.records.gate import Broken, GateCase, GateSettings, Revision, SideName
+from stepbench.records.gate import Broken, GateCase, GateSettings, SideName
 from stepbench.records.run import Failure, FailureKind
 
 SETTINGS = GateSettings(pairs=1)
@@ -38,7 +37,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, *outcomes: GateCase) -> tuple[dict
                 yield next(left) if case == FAILING else make_gate_case(*noisy_pairs(count=1), case=case)
 
     monkeypatch.setattr(gate, "_TeamPair", Planted)
-    found = measure_pairs({}, [FAILING, INNOCENT], SETTINGS, Path(), lambda _: None)
+    found = measure_pairs(make_plan([FAILING, INNOCENT]), {}, SETTINGS, Path(), lambda _: None)
     assert next(left, None) is None
     return {case.case: case for case in found}, teams
 
@@ -69,8 +68,8 @@ def test_what_the_code_does_is_broken_at_once(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize(("base", "head", "calls"), [(1, 1, 1), (2, 1, 2), (1, 3, 3), (0, 4, 0)])
 def test_both_sides_time_as_many_calls_a_block_unless_one_cannot_tell(base: int, head: int, calls: int) -> None:
-    plan = SidePlan(Side(Revision("", ""), Path()), make_plan([INNOCENT]))
-    pair = gate._TeamPair(dict.fromkeys(SideName, plan), [INNOCENT], 0, Path())
+    setup = gate._Setup(make_plan([INNOCENT]), {}, 0.0, Path())
+    pair = gate._TeamPair(setup, [INNOCENT], 0)
     for side, chosen in zip(SideName, (base, head), strict=True):
         pair._taken[Seat(INNOCENT, side)].calls = chosen
     assert pair._calls(INNOCENT) == calls
