@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 
 from stepbench.engine.pool import Pool, Worker, WorkerError
-from stepbench.engine.rounds import MAX_TEAM, Journal, chunks
+from stepbench.engine.rounds import MAX_TEAM, chunks
 from stepbench.judge.training import Verdict, anchor_of, is_look, judge_curves, trains_for
 from stepbench.records.cases import Case, Plan, Verification
 from stepbench.records.progress import Progress
@@ -21,7 +21,7 @@ from stepbench.records.run import (
     VerifyingEvent,
     grown,
 )
-from stepbench.records.store import LOGS_FOLDER, slug
+from stepbench.records.store import LOGS_FOLDER, Journal, slug
 
 STEP_TIMEOUT_S = 1.0
 """The longest that one training step may take on average."""

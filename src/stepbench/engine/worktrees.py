@@ -10,7 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from stepbench.errors import StepbenchError
+from stepbench.records.cases import Plan
 from stepbench.records.gate import Revision
 
 MOST_COMMITS = 50
@@ -31,7 +34,7 @@ git -C "$1" worktree prune
 
 
 @dataclass(frozen=True)
-class Side:
+class Checkout:
     """One revision, checked out."""
 
     revision: Revision
@@ -45,9 +48,21 @@ class Side:
         own = [str(self.root / "src"), str(self.root)]
         return {"PYTHONPATH": os.pathsep.join([*own, *filter(None, [os.environ.get("PYTHONPATH")])])}
 
+    def located(self, place: str) -> str:
+        """The place of a workload or plugin here: a file in the user's own tree is this revision's file."""
+        file, colon, attribute = place.rpartition(":") if ".py:" in place else (place, "", "")
+        if self.elsewhere is None or not file.endswith(".py") or not Path(file).is_relative_to(self.elsewhere):
+            return place
+        return f"{self.root / Path(file).relative_to(self.elsewhere)}{colon}{attribute}"
+
+    def plan(self, plan: Plan) -> Plan:
+        """The same plan about this revision's files."""
+        workloads = {name: self.located(place) for name, place in plan.workloads.items()}
+        return msgspec.structs.replace(plan, workloads=workloads, plugins=tuple(map(self.located, plan.plugins)))
+
 
 @contextlib.contextmanager
-def checked_out(repository: Path, base: str, head: str | None) -> Iterator[tuple[Side, Side]]:
+def checked_out(repository: Path, base: str, head: str | None) -> Iterator[tuple[Checkout, Checkout]]:
     """Base and head of the repository around ``repository``; the user's own tree is left alone.
 
     Args:
@@ -82,11 +97,11 @@ def root_of(repository: Path) -> Path:
     return Path(_git(repository, "rev-parse", "--show-toplevel", otherwise=f"{repository} lies in no git repository"))
 
 
-def commits_between(side: Side, base: Revision, head: Revision) -> tuple[str, ...]:
+def commits_between(base: Checkout, head: Checkout) -> tuple[str, ...]:
     """Abbreviated hash and subject of each commit that ``head`` has and ``base`` has not, newest first."""
     log = _git(
-        side.root,
-        *("log", "--format=%h %s", f"--max-count={MOST_COMMITS}", f"{base.commit}..{head.commit}"),
+        head.root,
+        *("log", "--format=%h %s", f"--max-count={MOST_COMMITS}", f"{base.revision.commit}..{head.revision.commit}"),
         otherwise="git cannot list the commits between base and head",
     )
     # Git keeps bytes that are no UTF-8, and a subject may hold what Python takes for the end of a line.
@@ -111,15 +126,15 @@ def _folder_for_worktrees(root: Path) -> Iterator[Path]:
         keeper.communicate()
 
 
-def _add_worktree(root: Path, folder: Path, name: str) -> Side:
+def _add_worktree(root: Path, folder: Path, name: str) -> Checkout:
     commit = _commit(root, name)
     _git(root, "worktree", "add", "--detach", "--quiet", str(folder), commit, otherwise=f"git cannot check out {name}")
-    return Side(Revision(name, commit), folder, elsewhere=root)
+    return Checkout(Revision(name, commit), folder, elsewhere=root)
 
 
-def _working_tree(root: Path) -> Side:
+def _working_tree(root: Path) -> Checkout:
     dirty = bool(_git(root, "status", "--porcelain", otherwise="git cannot tell what has changed"))
-    return Side(Revision("", _commit(root, "HEAD"), dirty), root)
+    return Checkout(Revision("", _commit(root, "HEAD"), dirty), root)
 
 
 def _commit(root: Path, name: str) -> str:
