@@ -42,6 +42,10 @@ PageOption = Annotated[
 ]
 
 
+def _remark(sentence: str) -> None:
+    typer.echo(f"{sentence}.", err=True)
+
+
 def measured(
     request: Request, results: Path, resume: str | None = None, budget_s: float | None = None
 ) -> tuple[Run, Path]:
@@ -50,7 +54,7 @@ def measured(
     from stepbench.report.progress import shown
 
     with shown() as progress:
-        return run(request, results, progress.progress, resume=resume, budget_s=budget_s)
+        return run(request, results, progress.progress, _remark, resume=resume, budget_s=budget_s)
 
 
 def finish(run: Run, folder: Path, output: Format) -> NoReturn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -67,6 +68,15 @@ def numbers(option: str, text: str) -> tuple[int, ...]:
         if not part.isascii() or not part.isdigit() or not 1 <= len(part.lstrip("0")) <= MOST_DIGITS:
             raise StepbenchError(f"{option} takes whole numbers from 1 to {'9' * MOST_DIGITS}, not {part[:80]!r}.")
     return tuple(dict.fromkeys(int(part) for part in names(option, text)))
+
+
+def optional_numbers(option: str, text: str | None) -> tuple[int, ...]:
+    """A comma list of whole numbers from 1 to a billion, or none.
+
+    Raises:
+        StepbenchError: when one is none.
+    """
+    return () if text is None else numbers(option, text)
 
 
 def at_least_one(option: str, value: int) -> int:
@@ -142,11 +152,14 @@ def workload_locator(locator: str) -> str:
     """
     if locator in BUILT_IN_WORKLOADS:
         return locator
+    if locator.endswith(".py"):
+        return shlex.quote(plugin_locator(locator))
     module, _, attribute = locator.rpartition(":")
     if not module or not attribute:
         known = ", ".join(BUILT_IN_WORKLOADS)
         raise StepbenchError(
-            f"There is no workload {locator!r}: use {known}, 'package.module:attribute' or 'path/to/file.py:attribute'."
+            f"There is no workload {locator!r}: use {known}, 'package.module:attribute', 'path/to/file.py:attribute' or "
+            "a training script, 'path/to/script.py'."
         )
     return f"{plugin_locator(module)}:{attribute}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,7 +42,7 @@ def make_plan(request: Request, checkout: Checkout | None = None) -> Planned:
     """
     request = checked(request)
     described = _describe(request, checkout)
-    cases = _chosen(request.only, _cases(request, tuple(described.workloads), _devices(request, described)))
+    cases = _chosen(request.only, _cases(request, described.batch_sizes, _devices(request, described)))
     plan = Plan(
         cases=cases if request.replicates or not request.verification else with_anchors(cases),
         workloads=dict(zip(described.workloads, request.workloads, strict=True)),
@@ -55,6 +56,7 @@ def make_plan(request: Request, checkout: Checkout | None = None) -> Planned:
         seed=request.seed,
         verification=request.verification,
         tracing=request.tracing,
+        remarks=described.remarks,
     )
     return Planned(plan, described.data)
 
@@ -67,8 +69,16 @@ def checked(request: Request) -> Request:
     """
     for execution in request.executions:
         check_execution(execution, request.plugins)
-    _cases(request, (UNNAMED,), request.devices or (Device.CPU,))
-    return replace(request, data=_absolute_data(request.data))
+    _cases(request, {UNNAMED: 1}, request.devices or (Device.CPU,))
+    workloads = tuple(_with_arguments(place, request.script_args) for place in request.workloads)
+    return replace(request, data=_absolute_data(request.data), workloads=workloads, script_args="")
+
+
+def _with_arguments(place: str, arguments: str) -> str:
+    """A script's place with its command line; other workloads take none."""
+    from stepbench.training.locate import is_script
+
+    return f"{place} {arguments}" if arguments and is_script(place) else place
 
 
 def check_execution(name: str, plugins: tuple[str, ...]) -> None:
@@ -101,10 +111,11 @@ def _describe(request: Request, checkout: Checkout | None) -> Described:
 
     workloads, plugins = request.workloads, request.plugins
     with tempfile.TemporaryDirectory(prefix="stepbench-") as logs:
+        if checkout is not None:
+            workloads, plugins = (tuple(map(checkout.located, places)) for places in (workloads, plugins))
+        order = Describe(workloads, request.executions, plugins, request.data, request.batch_sizes)
         if checkout is None:
-            return describe(Describe(workloads, request.executions, plugins, request.data), Path(logs))
-        workloads, plugins = (tuple(map(checkout.located, places)) for places in (workloads, plugins))
-        order = Describe(workloads, request.executions, plugins, request.data)
+            return describe(order, Path(logs))
         return describe(order, Path(logs), checkout.environment, checkout.root)
 
 
@@ -118,11 +129,20 @@ def _devices(request: Request, described: Described) -> tuple[Device, ...]:
     return request.devices or present
 
 
-def _cases(request: Request, workloads: tuple[str, ...], devices: tuple[Device, ...]) -> tuple[Case, ...]:
-    selection = Selection(
-        workloads, request.executions, request.precisions, devices, request.batch_sizes, request.steps_per_call
-    )
-    return selection.cases()
+def _cases(request: Request, usual: Mapping[str, int], devices: tuple[Device, ...]) -> tuple[Case, ...]:
+    """All cases of the request; of workloads with their usual batch sizes where it asks for none."""
+    selections = [
+        Selection(
+            (workload,),
+            request.executions,
+            request.precisions,
+            devices,
+            request.batch_sizes or (batch_size,),
+            request.steps_per_call,
+        )
+        for workload, batch_size in usual.items()
+    ]
+    return tuple(case for selection in selections for case in selection.cases())
 
 
 def _chosen(only: tuple[str, ...], cases: tuple[Case, ...]) -> tuple[Case, ...]:

@@ -50,7 +50,7 @@ class Request:
     workloads: tuple[str, ...] = _given(
         "workload",
         "cifar-cnn",
-        "Built-in name, package.module:attribute or path/to/file.py:attribute.",
+        "Built-in name, package.module:attribute, path/to/file.py:attribute, or a training script: path/to/script.py.",
         options.workload_locators,
     )
     executions: tuple[str, ...] = _given(
@@ -66,7 +66,14 @@ class Request:
         "device", options.ALL_DEVICES, "Comma list of cpu, gpu, or all that are present.", options.devices
     )
     """All that are present, if None."""
-    batch_sizes: tuple[int, ...] = _given("batch_size", "64", "Comma list of examples a step.", options.numbers)
+    batch_sizes: tuple[int, ...] = _given(
+        "batch_size",
+        None,
+        "Comma list of examples a step; if not given, a script's or pipeline's own, else 64.",
+        options.optional_numbers,
+        kind=str | None,
+    )
+    """Each workload's own if empty."""
     steps_per_call: tuple[int, ...] = _given(
         "steps_per_call", "1", "Comma list; above 1 for compiled steps.", options.numbers
     )
@@ -82,6 +89,7 @@ class Request:
         "timeout", "120s", "How long a case may take to start or to run one block.", options.duration
     )
     seed: int = _given("seed", 0, "Of initial weights and of all else that is drawn at random.", kind=int)
+    script_args: str = _given("script_args", "", "The command line of a training script.")
     only: tuple[str, ...] = ()
     """Ids of cases, or parts of them; all that the other fields span if empty."""
     replicates: int = 5

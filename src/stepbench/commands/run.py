@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -16,9 +17,23 @@ from stepbench.records.store import LOGS_FOLDER, TENSORBOARD_FOLDER, Journal, Ru
 
 
 def run(
-    request: Request, results: Path, tell: Tell, *, resume: str | None = None, budget_s: float | None = None
+    request: Request,
+    results: Path,
+    tell: Tell,
+    say: Callable[[str], None],
+    *,
+    resume: str | None = None,
+    budget_s: float | None = None,
 ) -> tuple[Run, Path]:
     """A new run, or an old one continued, measured to its end; and its folder.
+
+    Args:
+        request: what is asked for.
+        results: the folder that holds runs.
+        tell: told how far it is.
+        say: told what there is to say of how workloads were understood.
+        resume: the run to continue.
+        budget_s: about how long to measure at most.
 
     Raises:
         InterruptedRunError: on Ctrl-C; what was measured is on disk.
@@ -31,7 +46,10 @@ def run(
     else:
         store.check_writable()
         tell(Progress(0, 0, "looking at the workload and the devices"))
-        found = start_run(make_plan(request), store)
+        planned = make_plan(request)
+        for remark in planned.plan.remarks:
+            say(remark)
+        found = start_run(planned, store)
     return found if found.finished else measure_run(found, store, tell, budget_s), store.folder(found.run_id)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from stepbench.commands.options import one
-from stepbench.commands.plan import UNNAMED, check_execution
+from stepbench.commands.plan import UNNAMED, check_execution, checked
 from stepbench.commands.request import Request
 from stepbench.judge.reference_curve import applies_to, read_curves
 from stepbench.records.cases import Case, Device, Variant
@@ -74,24 +74,23 @@ def _only_case(request: Request) -> Case:
         UNNAMED,
         Variant(one("--execution", request.executions), one("--precision", request.precisions)),
         one("--device", request.devices or tuple(Device)),
-        one("--batch-size", request.batch_sizes),
+        one("--batch-size", request.batch_sizes or (1,)),
         one("--steps-per-call", request.steps_per_call),
     )
 
 
 def _trainer(asked: TrainRequest, case: Case, source: DataSource) -> Trainer:
+    from stepbench.training.locate import import_user_module, load_workload
     from stepbench.training.loop import Order, Trainer
-    from stepbench.training.workload import import_user_module, load_workload
+    from stepbench.training.task import open_task
 
-    locator = one("--workload", asked.request.workloads)
+    locator = one("--workload", checked(asked.request).workloads)
     for plugin in asked.request.plugins:
         import_user_module(plugin)
     workload = load_workload(locator)
-    dataset = workload.data(source)
-    if asked.limit:
-        dataset = dataset.limited(asked.limit)
     named = msgspec.structs.replace(case, workload=workload.name)
-    return Trainer(named, workload, dataset, Order(asked.request.seed, asked.shuffle))
+    order = Order(asked.request.seed, asked.shuffle)
+    return Trainer(named, open_task(workload, source), order, has_own_batch_size=not asked.request.batch_sizes)
 
 
 def _checkpoints(asked: TrainRequest, case: Case, data: str) -> Checkpoints | None:

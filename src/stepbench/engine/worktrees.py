@@ -50,10 +50,11 @@ class Checkout:
 
     def located(self, place: str) -> str:
         """The place of a workload or plugin here: a file in the user's own tree is this revision's file."""
-        file, colon, attribute = place.rpartition(":") if ".py:" in place else (place, "", "")
-        if self.elsewhere is None or not file.endswith(".py") or not Path(file).is_relative_to(self.elsewhere):
+        file, ending, rest = place.partition(".py")
+        path = Path(f"{file}{ending}")
+        if self.elsewhere is None or not ending or not path.is_relative_to(self.elsewhere):
             return place
-        return f"{self.root / Path(file).relative_to(self.elsewhere)}{colon}{attribute}"
+        return f"{self.root / path.relative_to(self.elsewhere)}{rest}"
 
     def plan(self, plan: Plan) -> Plan:
         """The same plan about this revision's files."""

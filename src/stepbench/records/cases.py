@@ -246,6 +246,8 @@ class Plan(msgspec.Struct, frozen=True):
     """None if convergence is not verified."""
     tracing: Tracing | None = None
     """None if no traces are captured."""
+    remarks: tuple[str, ...] = ()
+    """What there is to say of how workloads were understood."""
 
     def __post_init__(self) -> None:
         # Without a verification or traces, a plan without replicates would measure nothing.

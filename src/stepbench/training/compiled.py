@@ -1,4 +1,4 @@
-"""A workload's model compiled as its author means it: Keras' ``compile`` decides what loss, optimizer and metric are."""
+"""A workload's model, compiled as its author means it: what loss, optimizer and metric are, ``compile`` decides."""
 
 from __future__ import annotations
 
@@ -75,5 +75,5 @@ def _needs_no_arguments(function: Any) -> bool:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
         return False
-    needed = (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-    return not any(parameter.kind in needed and parameter.default is parameter.empty for parameter in parameters)
+    named = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return not any(one.kind in named and one.default is one.empty for one in parameters)

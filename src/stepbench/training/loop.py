@@ -15,7 +15,8 @@ from stepbench.errors import StepbenchError
 from stepbench.records.cases import Case
 from stepbench.training.devices import use_device
 from stepbench.training.evaluation import Evaluation, Evaluator
-from stepbench.training.feed import Batch, stacked
+from stepbench.training.feed import stacked
+from stepbench.training.fit_data import Batch
 from stepbench.training.state import TrainState
 from stepbench.training.step import figures_of
 from stepbench.training.task import Task
@@ -54,15 +55,22 @@ class Order:
 class Trainer:
     """A case being trained."""
 
-    def __init__(self, case: Case, task: Task, order: Order) -> None:
+    def __init__(self, case: Case, task: Task, order: Order, *, has_own_batch_size: bool = False) -> None:
         """Build the case.
+
+        Args:
+            case: what is trained.
+            task: the workload of the case with its data.
+            order: in which examples are visited.
+            has_own_batch_size: take the workload's usual batch size, not the case's.
 
         Raises:
             StepbenchError: when the training set holds less than one batch, or the device is absent.
         """
         use_device(case.device)
-        self.case = case
-        self.state: TrainState = task.build(case.variant.precision, order.seed, case.batch_size)
+        wanted = None if has_own_batch_size else case.batch_size
+        self.state: TrainState = task.build(case.variant.precision, order.seed, wanted)
+        self.case = case = msgspec.structs.replace(case, batch_size=wanted or task.usual_batch_size)
         task.feed.check_batch_size(case.batch_size)
         self._task = task
         self._order = order

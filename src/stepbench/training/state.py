@@ -11,8 +11,7 @@ import keras
 import tensorflow as tf
 
 from stepbench.errors import StepbenchError
-from stepbench.training.feed import Batch
-from stepbench.training.fit_data import Enough
+from stepbench.training.fit_data import Batch, Enough
 from stepbench.training.step import mark_model, mark_optimizer, mark_tapes
 
 MAX_SEED = 2**32 - 1
@@ -99,7 +98,7 @@ def building(policy: str, seed: int) -> Iterator[None]:
 @contextlib.contextmanager
 def policy_of(policy: str) -> Iterator[None]:
     """A dtype policy, which also decides the dtype of losses and metrics where it is float64."""
-    keras.config.set_dtype_policy(policy)
+    keras.config.set_dtype_policy(str(policy))  # Keras takes no kind of string but str.
     keras.config.set_floatx("float64" if policy == "float64" else "float32")
     try:
         yield
@@ -151,7 +150,7 @@ def overrides_step(model: keras.Model) -> bool:
 
 def optimizers_of(model: keras.Model) -> tuple[keras.optimizers.Optimizer, ...]:
     """The model's optimizer, and those that it holds as attributes, as a GAN does."""
-    held = [value for attribute in vars(model).values() for value in tf.nest.flatten(_plain(attribute))]
+    held = (value for attribute in vars(model).values() for value in _members(attribute))
     found = [value for value in (model.optimizer, *held) if isinstance(value, keras.optimizers.Optimizer)]
     return tuple({id(optimizer): optimizer for optimizer in found}.values())
 
@@ -162,11 +161,10 @@ def inner_optimizer(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.O
     return optimizer.inner_optimizer if scaled else optimizer
 
 
-def _plain(attribute: Any) -> Any:
-    """Collections as ones that can be walked."""
+def _members(attribute: Any) -> Iterable[Any]:
     if isinstance(attribute, Mapping):
-        return list(attribute.values())
-    return list(attribute) if isinstance(attribute, list | tuple | set) else attribute
+        return attribute.values()
+    return attribute if isinstance(attribute, list | tuple | set) else (attribute,)
 
 
 def _build_as_fit_does(model: keras.Model, batch: Batch) -> None:
