@@ -60,4 +60,4 @@ def train(
     with TrainingView() as view:
         evaluation = run_training(asked, view)
     # A training that diverged is a finding.
-    raise typer.Exit(EXIT_FINE if math.isfinite(evaluation.loss) else EXIT_FINDING)
+    raise typer.Exit(EXIT_FINE if math.isfinite(evaluation.loss or 0.0) else EXIT_FINDING)

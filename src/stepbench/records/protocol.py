@@ -62,10 +62,10 @@ class Closed(msgspec.Struct, frozen=True, tag="closed"):
 
 
 class TrajectoryMade(msgspec.Struct, frozen=True, tag="trajectory_made"):
-    """The trajectory is in its file."""
+    """The trajectory is in its folder."""
 
-    reference: str
-    """The dtype of the reference step."""
+    references: dict[str, str]
+    """By precision, the dtype of the reference step."""
 
 
 class Agreed(msgspec.Struct, frozen=True, tag="agreed"):
@@ -192,15 +192,15 @@ class Close(AnsweredBy[Closed], frozen=True, tag="close"):
 
 
 class MakeTrajectory(AnsweredBy[TrajectoryMade], frozen=True, tag="make_trajectory"):
-    """Write the reference trajectory of a group of cases to ``file``."""
+    """Write the reference trajectory of cases that share a reference to ``folder``."""
 
     workload: str
     data: str
     device: Device
-    batch_size: int
+    cases: tuple[Case, ...]
     seed: int
     points: tuple[int, ...]
-    file: str
+    folder: str
 
 
 class Agree(AnsweredBy[Agreed], frozen=True, tag="agree"):
@@ -211,7 +211,7 @@ class Agree(AnsweredBy[Agreed], frozen=True, tag="agree"):
     plugins: tuple[str, ...]
     data: str
     seed: int
-    file: str
+    folder: str
 
 
 class Train(AnsweredBy[Trained], frozen=True, tag="train"):

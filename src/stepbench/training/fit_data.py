@@ -58,12 +58,10 @@ class FitData:
     def split(self, examples: int) -> tuple[FitData, FitData]:
         """The first so many examples of arrays, and the others."""
         arrays = (self.x, self.y, self.sample_weight)
-        parts = [
-            map_leaves(lambda array, part=part: array[part], arrays)
-            for part in (slice(examples), slice(examples, None))
-        ]
-        first, rest = (replace(self, x=x, y=y, sample_weight=weights) for x, y, weights in parts)
-        return first, rest
+        first = map_leaves(lambda array: array[:examples], arrays)
+        rest = map_leaves(lambda array: array[examples:], arrays)
+        one, other = (replace(self, x=x, y=y, sample_weight=weights) for x, y, weights in (first, rest))
+        return one, other
 
     def batched(self, batch_size: int) -> FitData:
         """The same with the batch size that was asked for."""
@@ -151,7 +149,7 @@ def drive(
         )
 
 
-class _Carrier(keras.Model):
+class _Carrier(keras.Model):  # type: ignore[misc] # Keras has no types.
     """A model that ``fit`` can be run on, to see the batches that it makes."""
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from stepbench.errors import StepbenchError
-from stepbench.training.fit_data import Batch, Enough
+from stepbench.training.fit_data import Batch
 from stepbench.training.step import mark_model, mark_optimizer, mark_tapes
 
 MAX_SEED = 2**32 - 1
@@ -35,6 +35,8 @@ class TrainState:
     optimizers: tuple[keras.optimizers.Optimizer, ...]
     variables: tuple[tf.Variable, ...]
     """All that a step may change, each once: weights, seeds, optimizer slots, loss scale, metrics."""
+    weights: tuple[Any, ...] = ()
+    """Those of them that are neither an optimizer's nor a metric's, in the same order however it is built."""
     keras_model: keras.Model | None = None
     evaluate: Callable[[], Mapping[str, Any]] | None = field(default=None)
     """Of a training without a Keras model."""
@@ -107,24 +109,17 @@ def policy_of(policy: str) -> Iterator[None]:
 
 
 def model_state(model: keras.Model, batch: Batch) -> TrainState:
-    """A compiled model, built by ``fit`` for batches like this one."""
-    _build_as_fit_does(model, batch)
+    """A compiled model, its variables made for batches like this one."""
+    traced = _make_variables(model, batch)
     optimizers = optimizers_of(model)
-    traced: Iterable[tf.Variable] = ()
-    if overrides_step(model):
-        traced = _variables_of_trace(model.train_step, batch)
-    variables = _distinct(
-        model.variables,
-        *(optimizer.variables for optimizer in optimizers),
-        *(metric.variables for metric in model.metrics),
-        _raw_variables(model),
-        traced,
-    )
+    held = [*(one.variables for one in optimizers), *(metric.variables for metric in model.metrics)]
+    variables = _distinct(model.variables, *held, _raw_variables(model), traced)
     mark_model(model)
     for optimizer in optimizers:
         mark_optimizer(optimizer)
     mark_tapes()
-    return TrainState(model.train_step, optimizers, variables, model)
+    weights = _without((*model.variables, *_raw_variables(model), *traced), _distinct(*held))
+    return TrainState(model.train_step, optimizers, variables, weights, model)
 
 
 def training_state(
@@ -136,16 +131,18 @@ def training_state(
 ) -> TrainState:
     """A training without a Keras model, its variables made by a trace of its step."""
     traced = _variables_of_trace(step, batch)
-    known = _distinct(variables, *(optimizer.variables for optimizer in optimizers), traced)
+    held = _distinct(*(optimizer.variables for optimizer in optimizers))
+    variables = tuple(variables)
+    known = _distinct(variables, held, traced)
     for optimizer in optimizers:
         mark_optimizer(optimizer)
     mark_tapes()
-    return TrainState(step, tuple(optimizers), known, evaluate=evaluate)
+    return TrainState(step, tuple(optimizers), known, _without((*variables, *traced), held), evaluate=evaluate)
 
 
 def overrides_step(model: keras.Model) -> bool:
     """Whether the model's class has a ``train_step`` of its own."""
-    return getattr(type(model).train_step, "__qualname__", "") != keras.Model.train_step.__qualname__
+    return bool(getattr(type(model).train_step, "__qualname__", "") != keras.Model.train_step.__qualname__)
 
 
 def optimizers_of(model: keras.Model) -> tuple[keras.optimizers.Optimizer, ...]:
@@ -167,16 +164,17 @@ def _members(attribute: Any) -> Iterable[Any]:
     return attribute if isinstance(attribute, list | tuple | set) else (attribute,)
 
 
-def _build_as_fit_does(model: keras.Model, batch: Batch) -> None:
-    """Have every variable made that ``fit`` makes before its first step."""
+def _make_variables(model: keras.Model, batch: Batch) -> tuple[tf.Variable, ...]:
+    """Have every variable made that the first step makes, by a trace that nobody runs; those that it touches.
 
-    def no_step(_: Any) -> None:
-        raise Enough
-
-    model.train_function = no_step
-    with contextlib.suppress(Enough):
-        keras.Model.fit(model, tf.data.Dataset.from_tensors(batch), verbose=0, shuffle=False)
-    model.train_function = None
+    Keras makes them while ``fit`` traces its train function. Of its own step the forward part will do.
+    """
+    if overrides_step(model) or type(model).test_step is not keras.Model.test_step:
+        return _variables_of_trace(model.train_step, batch)
+    _variables_of_trace(model.test_step, batch)
+    if model.optimizer is not None and not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    return ()
 
 
 def _variables_of_trace(step: Callable[[Batch], Any], batch: Batch) -> tuple[tf.Variable, ...]:
@@ -200,3 +198,22 @@ def _distinct(*groups: Iterable[Any]) -> tuple[tf.Variable, ...]:
         variable.value if isinstance(variable, keras.Variable) else variable for group in groups for variable in group
     )
     return tuple({id(variable): variable for variable in raw}.values())
+
+
+def _without(variables: Iterable[Any], held: Iterable[tf.Variable]) -> tuple[Any, ...]:
+    """Keras' or TensorFlow's variables, each once, but for those that are held elsewhere."""
+    seen = {id(variable) for variable in held}
+    kept = []
+    for variable in variables:
+        key = id(variable.value if isinstance(variable, keras.Variable) else variable)
+        if key not in seen:
+            seen.add(key)
+            kept.append(variable)
+    return tuple(kept)
+
+
+def layers_of(state: TrainState) -> list[keras.layers.Layer]:
+    """All layers of a Keras model, nested ones too."""
+    if state.keras_model is None:
+        return []
+    return list(state.keras_model._flatten_layers())  # noqa: SLF001 - Keras offers no public walk.

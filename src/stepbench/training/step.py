@@ -35,11 +35,12 @@ def marked(function: Callable[..., Any], name: str) -> Callable[..., Any]:
 def mark_model(model: keras.Model) -> None:
     """Mark what a model's step calls of it: forward pass, loss and metrics."""
     # Not the object's attributes: Python looks special methods up in the class.
-    object.__setattr__(model, "__class__", _marked_class(type(model)))
+    kind: Any = type(model)
+    object.__setattr__(model, "__class__", _marked_class(kind))
 
 
 @functools.cache
-def _marked_class(kind: type[keras.Model]) -> type[keras.Model]:
+def _marked_class(kind: Any) -> Any:
     methods = {"__call__": "forward", "compute_loss": "loss", "compute_metrics": "metrics"}
     return type(kind.__name__, (kind,), {name: marked(getattr(kind, name), part) for name, part in methods.items()})
 

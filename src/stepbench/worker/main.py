@@ -235,7 +235,9 @@ def _describe(order: Describe) -> Described:
     _import_plugins(order.plugins)
     for execution in order.executions:
         execution_named(execution)
-    workloads, batch_sizes, remarks = {}, {}, []
+    workloads: dict[str, str] = {}
+    batch_sizes: dict[str, int] = {}
+    remarks: list[str] = []
     for locator in order.workloads:
         name, task = _described(locator, order)
         if name in workloads:
