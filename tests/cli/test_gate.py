@@ -35,7 +35,6 @@ import tensorflow as tf
 
 import stepbench
 from stepbench.training.step import train_step
-import places
 
 
 def compiled(state, more):
