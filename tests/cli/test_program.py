@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import msgspec
@@ -13,6 +15,7 @@ import pytest
 from builders import make_case, make_failed, make_measurement, make_run
 from invoking import Invoke
 
+from stepbench.commands.request import OPTIONS, flag
 from stepbench.records.store import RUN_FILE, Store
 
 STEPBENCH = Path(sys.executable).with_name("stepbench")
@@ -64,6 +67,7 @@ def imported(finished: subprocess.CompletedProcess[str]) -> set[str]:
     return {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
 
 
+FULL = "No space left on device"
 WRONG_RUNS = [
     (["--execution", "nope"], "There is no execution 'nope': use eager, graph, xla, keras, or name the file"),
     (["--execution", "graph,,xla"], "has an empty part: give names separated by commas"),
@@ -117,14 +121,7 @@ WRONG_REPORTS = [
     (["--results", "empty"], "There is no run in empty: make one with 'stepbench run'"),
     (["--results", "file/results"], "There is no run in file/results: make one with 'stepbench run'"),
 ]
-OF_RUNS_ALONE = {"--replicates", "--rounds", "--budget", "--resume"}
 WRONG = [
-    *(
-        (command, arguments, words)
-        for command in ("verify", "profile")
-        for arguments, words in WRONG_RUNS
-        if arguments[0] not in OF_RUNS_ALONE
-    ),
     *(("run", arguments, words) for arguments, words in WRONG_RUNS),
     *(("train", arguments, words) for arguments, words in WRONG_TRAININGS),
     *(("report", arguments, words) for arguments, words in WRONG_REPORTS),
@@ -200,6 +197,23 @@ def test_help_names_each_option(invoke: Invoke, command: str) -> None:
     code, out, err = invoke(command, "--help")
     assert (code, err) == (0, "")
     assert [option for option in named[command].split() if option not in out] == []
+
+
+@pytest.mark.parametrize("command", ["run", "verify", "profile", "gate", "calibrate"])
+def test_what_selects_cases_is_the_same_for_all_that_measure(invoke: Invoke, command: str) -> None:
+    out = invoke(command, "--help")[1]
+    assert [flag(name) for name in OPTIONS if flag(name) not in out] == []
+
+
+@pytest.mark.parametrize("command", ["verify", "profile", "gate --base HEAD", "calibrate"])
+def test_what_is_selected_wrongly_is_refused_whatever_is_measured(invoke: Invoke, command: str) -> None:
+    code, out, err = invoke(*command.split(), "--batch-size", "0")
+    assert (code, out) == (2, "")
+    assert err.startswith("stepbench: --batch-size takes whole numbers from 1 ")
+
+
+def test_the_version_is_that_of_the_installed_distribution(invoke: Invoke) -> None:
+    assert invoke("--version") == (0, f"stepbench {metadata.version('stepbench')}\n", "")
 
 
 def test_a_report_is_the_latest_run_by_default(invoke: Invoke) -> None:
@@ -282,6 +296,41 @@ def test_wrong_use_is_refused_without_tensorflow(folder: Path) -> None:
     assert finished.returncode == 2
     assert imported(finished) >= {"stepbench"}
     assert not imported(finished) & {"tensorflow", "keras"}
+
+
+@pytest.mark.parametrize(
+    ("planted", "words"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "The output cannot be written (No space left on device): give",
+        ),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "a/b"),
+            "a/b cannot be written (No space left on device): give",
+        ),
+        (PermissionError(errno.EACCES, "Permission denied", "a/b"), "a/b cannot be opened (Permission denied): check"),
+    ],
+)
+def test_a_file_that_fails_is_named_with_what_failed(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, planted: OSError, words: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise planted
+
+    monkeypatch.setattr(Store, "read", fail)
+    code, out, err = invoke("report")
+    assert (code, out) == (2, "")
+    assert err.startswith(f"stepbench: {words}")
+
+
+def test_a_full_output_is_told_as_one(folder: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        finished = subprocess.run(
+            [STEPBENCH, "report"], cwd=folder, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+        )
+    assert finished.returncode == 2
+    assert "stepbench: The output cannot be written (No space left on device)" in finished.stderr
 
 
 def test_a_reader_that_leaves_early_gets_no_traceback(folder: Path) -> None:

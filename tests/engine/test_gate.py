@@ -109,7 +109,7 @@ def test_a_slowdown_in_heads_folder_is_in_the_pair_and_not_what_base_takes(tmp_p
     assert len(pair.quads) == 3
     assert log_ratio(pair) == pytest.approx(math.log(1.5))
     assert {quad.base for quad in pair.quads} == {(0.015, 0.015)}
-    assert (pair.base.traces, pair.head.traces) == (1, 1)
+    assert (pair.base.functions_traced, pair.head.functions_traced) == (1, 1)
     assert len(list((tmp_path / "logs").iterdir())) == 2
 
 
@@ -130,7 +130,7 @@ def test_sides_that_fail_are_broken_and_leave_the_others_standing(tmp_path: Path
     }
     assert [len(found[name].pairs) for name in ("graph", "retracing")] == [1, 1]
     # Which may be what base does too: told, not refused.
-    assert found["retracing"].pairs[0].head.traces == 3
+    assert found["retracing"].pairs[0].head.functions_traced == 3
     crashed = [path.name for path in (tmp_path / "logs").iterdir() if "aborting" in path.name]
     assert len(crashed) == 2, "the same two logs took the second attempt, alone"
 

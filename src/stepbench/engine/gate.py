@@ -233,5 +233,5 @@ def _facts(taken: _Taken) -> SideFacts:
     peak = taken.closing.device_peak_bytes
     resident = max(0, taken.closing.peak_rss_bytes - taken.closing.baseline_rss_bytes)
     # A run refuses a step that is traced again while it is timed; here that may be what base does too, or the finding.
-    traces = taken.evidence.traces + taken.closing.traces
-    return SideFacts(traces, taken.phases.first_call_s, resident if peak is None else peak)
+    functions_traced = taken.evidence.traces + taken.closing.traces
+    return SideFacts(functions_traced, taken.phases.first_call_s, resident if peak is None else peak)

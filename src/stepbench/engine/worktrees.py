@@ -13,17 +13,13 @@ from pathlib import Path
 import msgspec
 
 from stepbench.errors import StepbenchError
+from stepbench.probes.git import GitError, NoGitError, git, outside_hooks
+from stepbench.probes.hardware import clean
 from stepbench.records.cases import Plan
 from stepbench.records.gate import Revision
 
 MOST_COMMITS = 50
 """Named between base and head."""
-REPOSITORY_VARIABLES = (
-    *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR", "GIT_NAMESPACE"),
-    *("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES"),
-)
-"""Set by git for its hooks; with them, checking out base would write over the index of the user's own tree."""
-
 # Forced twice, since git locks a worktree while it adds one.
 REMOVE_WORKTREES = """
 read -r _
@@ -105,8 +101,8 @@ def commits_between(base: Checkout, head: Checkout) -> tuple[str, ...]:
         *("log", "--format=%h %s", f"--max-count={MOST_COMMITS}", f"{base.revision.commit}..{head.revision.commit}"),
         otherwise="git cannot list the commits between base and head",
     )
-    # Git keeps bytes that are no UTF-8, and a subject may hold what Python takes for the end of a line.
-    return tuple(filter(None, log.encode(errors="surrogateescape").decode(errors="replace").split("\n")))
+    # A subject may hold what Python takes for the end of a line.
+    return tuple(filter(None, clean(log).split("\n")))
 
 
 @contextlib.contextmanager
@@ -118,7 +114,7 @@ def _folder_for_worktrees(root: Path) -> Iterator[Path]:
         stdin=subprocess.PIPE,  # Its end, which comes even with SIGKILL, is the sign.
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env=_own_environment(),
+        env=outside_hooks(),
         start_new_session=True,  # Ctrl-C is for this process alone.
     )
     try:
@@ -143,21 +139,11 @@ def _commit(root: Path, name: str) -> str:
     return _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}", otherwise=otherwise)
 
 
-def _own_environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name not in REPOSITORY_VARIABLES}
-
-
 def _git(folder: Path, *arguments: str, otherwise: str) -> str:
+    """What git says; what is wrong if it refuses."""
     try:
-        done = subprocess.run(  # noqa: S603 - fixed arguments, and a revision after --end-of-options.
-            ["git", "-C", str(folder), *arguments],  # noqa: S607 - the user's own git.
-            capture_output=True,
-            env=_own_environment(),
-            check=True,
-        )
-    except FileNotFoundError:
+        return git(folder, *arguments)
+    except NoGitError:
         raise StepbenchError("There is no git: install it to compare revisions.") from None
-    except (OSError, subprocess.CalledProcessError) as error:
-        said = os.fsdecode(getattr(error, "stderr", b"") or b"")
-        raise StepbenchError(f"{otherwise}{f' ({said.strip().splitlines()[-1]})' if said.strip() else ''}.") from error
-    return os.fsdecode(done.stdout).rstrip("\n")
+    except GitError as error:
+        raise StepbenchError(f"{otherwise}{f' ({error})' if str(error) else ''}.") from error

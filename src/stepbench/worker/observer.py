@@ -186,9 +186,7 @@ def trained_weights(state: TrainState) -> list[Any]:
 def _keeper(tensor: tf.Tensor) -> tf.Variable:
     """A variable for values such as this one, of any length where the graph does not know it."""
     shape, dtype = tensor.shape, tensor.dtype
-    return _outside(
-        lambda: tf.Variable(tf.zeros([size or 0 for size in shape], dtype), trainable=False, shape=shape)
-    )
+    return _outside(lambda: tf.Variable(tf.zeros([size or 0 for size in shape], dtype), trainable=False, shape=shape))
 
 
 def _outside(make: Callable[[], tf.Variable]) -> tf.Variable:

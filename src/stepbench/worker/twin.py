@@ -88,24 +88,27 @@ class OptimizerTwin:
         return tuple(errors)
 
     def function_of(self, weights: Sequence[Any], optimizer: int) -> Callable[..., list[tf.Tensor]]:
-        """What makes an update in TensorFlow, from the weights before it and the gradients: the change of each weight."""
+        """What makes an update in TensorFlow, from weights and gradients: the change of each weight."""
         mine = [self._weights[id(raw(weight))] for weight in weights]
 
         def change(before: Sequence[tf.Tensor], gradients: Sequence[Any]) -> list[tf.Tensor]:
-            starts = [tf.cast(value, tf.float64) for value in before]
+            starts = [tf.cast(value, raw(weight).dtype) for value, weight in zip(before, mine, strict=True)]
             for weight, start in zip(mine, starts, strict=True):
                 raw(weight).assign(start)
             with policy_of(FLOAT64):
-                self._optimizers[optimizer].apply(list(gradients), mine)
-            return [raw(weight) - start for weight, start in zip(mine, starts, strict=True)]
+                self._optimizers[optimizer].apply([_fitting(*pair) for pair in zip(gradients, mine, strict=True)], mine)
+            ends = (tf.cast(raw(weight), tf.float64) for weight in mine)
+            return [end - tf.cast(start, tf.float64) for end, start in zip(ends, starts, strict=True)]
 
         return change
 
     def _change(self, optimizer: Any, fed: Fed, shake: float) -> list[Array]:
         weights = [self._weights[id(raw(weight))] for weight in fed.weights]
-        for weight, value in zip(weights, fed.before, strict=True):
-            raw(weight).assign(value)
-        gradients = [_as_tensor(gradient, shake) for gradient in fed.gradients]
+        _put(weights, fed.before)
+        gradients = [
+            _fitting(_as_tensor(gradient, shake), weight)
+            for gradient, weight in zip(fed.gradients, weights, strict=True)
+        ]
         with policy_of(FLOAT64):
             optimizer.apply(gradients, weights)
         return [wide(raw(weight)) - value for weight, value in zip(weights, fed.before, strict=True)]
@@ -120,8 +123,16 @@ def _as_tensor(gradient: Gradient, shake: float) -> Any:
     return tf.constant(gradient * (1 + shake))
 
 
+def _fitting(gradient: Any, weight: Any) -> Any:
+    """A gradient in the dtype of its weight, which a layer may fix to float32."""
+    dtype = raw(weight).dtype
+    if isinstance(gradient, tf.IndexedSlices):
+        return tf.IndexedSlices(tf.cast(gradient.values, dtype), gradient.indices, gradient.dense_shape)
+    return None if gradient is None else tf.cast(gradient, dtype)
+
+
 def _shaken(value: Any, sign: int) -> Any:
-    """Slots with the opposite change; what they forgot of a larger past is of the size of their own tensor's elements."""
+    """Slots with the opposite change of the gradients'."""
     array = np.asarray(value)
     if array.dtype.kind != "f" or not array.ndim:
         return value
