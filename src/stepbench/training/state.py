@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,7 @@ from stepbench.training.fit_data import Batch
 from stepbench.training.step import mark_model, mark_optimizer, mark_tapes
 
 MAX_SEED = 2**32 - 1
+FLOAT64 = "float64"
 
 
 @dataclass(frozen=True)
@@ -93,23 +95,45 @@ def building(policy: str, seed: int) -> Iterator[None]:
         raise StepbenchError(f"The seed must be from 0 to {MAX_SEED}, not {seed}.")
     keras.utils.clear_session(free_memory=False)
     keras.utils.set_random_seed(seed)
-    with policy_of(policy):
+    with policy_of(policy), _everywhere() if policy == FLOAT64 else contextlib.nullcontext():
         yield
+
+
+@contextlib.contextmanager
+def _everywhere() -> Iterator[None]:
+    """Build layers in float64 too that are fixed to another dtype, as to float32 at the end of a mixed model."""
+    original = keras.layers.Layer.__init__
+
+    @functools.wraps(original)
+    def init(layer: Any, *args: Any, **kwargs: Any) -> None:
+        original(layer, *args, **{**kwargs, "dtype": None} if kwargs.get("dtype") is not None else kwargs)
+
+    keras.layers.Layer.__init__ = init
+    try:
+        yield
+    finally:
+        keras.layers.Layer.__init__ = original
 
 
 @contextlib.contextmanager
 def policy_of(policy: str) -> Iterator[None]:
     """A dtype policy, which also decides the dtype of losses and metrics where it is float64."""
     keras.config.set_dtype_policy(str(policy))  # Keras takes no kind of string but str.
-    keras.config.set_floatx("float64" if policy == "float64" else "float32")
+    keras.config.set_floatx(FLOAT64 if policy == FLOAT64 else "float32")
     try:
         yield
     finally:
         keras.config.set_floatx("float32")
 
 
+def widened(batch: Batch) -> Batch:
+    """A batch in float64, but for what are no floating-point numbers."""
+    return tf.nest.map_structure(lambda part: tf.cast(part, FLOAT64) if part.dtype.is_floating else part, batch)
+
+
 def model_state(model: keras.Model, batch: Batch) -> TrainState:
     """A compiled model, its variables made for batches like this one."""
+    batch = widened(batch) if keras.config.floatx() == FLOAT64 else batch
     traced = _make_variables(model, batch)
     optimizers = optimizers_of(model)
     held = [*(one.variables for one in optimizers), *(metric.variables for metric in model.metrics)]
@@ -130,7 +154,7 @@ def training_state(
     batch: Batch,
 ) -> TrainState:
     """A training without a Keras model, its variables made by a trace of its step."""
-    traced = _variables_of_trace(step, batch)
+    traced = _variables_of_trace(step, widened(batch) if keras.config.floatx() == FLOAT64 else batch)
     held = _distinct(*(optimizer.variables for optimizer in optimizers))
     variables = tuple(variables)
     known = _distinct(variables, held, traced)

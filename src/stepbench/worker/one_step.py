@@ -11,14 +11,14 @@ import numpy as np
 from stepbench.records.cases import XLA, Case
 from stepbench.records.verify import Agreement, Point, TensorError
 from stepbench.training.fit_data import Batch
-from stepbench.training.state import inner_optimizer
+from stepbench.training.state import FLOAT64, inner_optimizer
 from stepbench.training.task import Task
 from stepbench.training.variants import execution_named
 from stepbench.worker.forced import ForcedStep, Outcome
 from stepbench.worker.observer import raw
 from stepbench.worker.reference import SAME_NUMBERS
 from stepbench.worker.tensors import Array, Gradient, short_name, tensor_error, wide
-from stepbench.worker.trajectory import FLOAT64, Target, load_header, load_targets
+from stepbench.worker.trajectory import Target, load_header, load_targets
 from stepbench.worker.twin import Fed, OptimizerTwin
 
 

@@ -19,12 +19,12 @@ from stepbench.errors import StepbenchError
 from stepbench.records.cases import GRAPH, Case, Device, Precision, Variant
 from stepbench.training.feed import stacked
 from stepbench.training.fit_data import Batch, Enough
-from stepbench.training.state import layers_of, policy_of
+from stepbench.training.state import FLOAT64, policy_of, widened
 from stepbench.training.task import Task
 from stepbench.worker.forced import ForcedStep, Outcome, Snapshot
 from stepbench.worker.observer import raw
 from stepbench.worker.tensors import distance
-from stepbench.worker.trajectory import FLOAT64, Allowance, Header, Target, save_header, save_target
+from stepbench.worker.trajectory import Allowance, Header, Target, save_header, save_target
 
 UNIT_ROUNDOFF = {Precision.FLOAT32: 2.0**-24, Precision.MIXED_BFLOAT16: 2.0**-8, Precision.MIXED_FLOAT16: 2.0**-11}
 TIPPING = UNIT_ROUNDOFF[Precision.MIXED_FLOAT16]
@@ -48,8 +48,6 @@ class ReferenceMaker:
         self._precisions = sorted({case.variant.precision for case in cases} | {Precision.FLOAT32})
         self._calls = sorted({case.steps_per_call for case in cases})
         self._steps = {(name, k): self._step(name, k) for name in self._precisions for k in self._calls}
-        self._tried: set[int] = set()
-        """Steps a call at which not every layer can be in float64."""
         self._exact = {k: self._float64(k) for k in self._calls}
 
     def make(self, points: Sequence[int], folder: Path) -> Header:
@@ -76,20 +74,12 @@ class ReferenceMaker:
         case = Case("reference", Variant(GRAPH, precision), Device.CPU, self._batch_size, k)
         return ForcedStep(self._task.build(policy, self._seed, self._batch_size), case, observed=True)
 
-    def _float64(self, k: int, *, everywhere: bool = True) -> ForcedStep | None:
-        """The step in float64; None where it cannot be built so.
-
-        Args:
-            k: steps a call.
-            everywhere: also in layers that are fixed to another dtype, as float32 is to end a mixed model.
-        """
+    def _float64(self, k: int) -> ForcedStep | None:
+        """The step in float64; None where it cannot be built so."""
         try:
-            step = self._step(FLOAT64, k)
+            return self._step(FLOAT64, k)
         except NO_FLOAT64:
             return None
-        for layer in layers_of(step.state) if everywhere else ():
-            layer.dtype_policy = FLOAT64
-        return step
 
     def _each_point(self, points: Sequence[int], k: int, take: Callable[[int, Snapshot, Batch], None]) -> None:
         """Train in graph/float32, and give ``take`` each point: its number of steps, state and the next call's batch."""
@@ -149,14 +139,15 @@ class ReferenceMaker:
         self, snapshot: Snapshot, batch: Batch, k: int, size: float = 0.0, draw: int = 0
     ) -> Outcome | None:
         """A call in float64; None where some layer or function fixes a dtype that does not fit."""
-        while (step := self._exact[k]) is not None:
-            try:
-                with policy_of(FLOAT64):
-                    return step.run(snapshot, _widened(batch), size, draw)
-            except NO_FLOAT64:
-                self._exact[k] = None if k in self._tried else self._float64(k, everywhere=False)
-                self._tried.add(k)
-        return None
+        step = self._exact[k]
+        if step is None:
+            return None
+        try:
+            with policy_of(FLOAT64):
+                return step.run(snapshot, widened(batch), size, draw)
+        except NO_FLOAT64:
+            self._exact[k] = None
+            return None
 
     def _rounding_of(self, name: Precision, k: int, snapshot: Snapshot, batch: Batch) -> Allowance:
         """How far honest rounding leads away from the precision's own result."""
@@ -235,7 +226,3 @@ def _reseeded(snapshot: Snapshot, step: ForcedStep) -> Snapshot:
         for weight, value in zip(step.state.weights, snapshot.weights, strict=True)
     ]
     return Snapshot(weights, snapshot.optimizers)
-
-
-def _widened(batch: Batch) -> Batch:
-    return tf.nest.map_structure(lambda part: tf.cast(part, tf.float64) if part.dtype.is_floating else part, batch)

@@ -20,7 +20,6 @@ from stepbench.worker.forced import Outcome, Snapshot
 from stepbench.worker.tensors import Gradient, Rows
 
 HEADER = "trajectory.json"
-FLOAT64 = "float64"
 
 
 @dataclass(frozen=True)

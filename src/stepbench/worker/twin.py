@@ -16,12 +16,11 @@ import tensorflow as tf
 
 from stepbench.records.cases import Precision
 from stepbench.records.verify import TensorError
-from stepbench.training.state import TrainState, inner_optimizer, policy_of
+from stepbench.training.state import FLOAT64, TrainState, inner_optimizer, policy_of
 from stepbench.worker.forced import Snapshot
 from stepbench.worker.observer import raw
 from stepbench.worker.reference import UNIT_ROUNDOFF
 from stepbench.worker.tensors import Array, Gradient, Rows, short_name, tensor_error, wide
-from stepbench.worker.trajectory import FLOAT64
 
 ROUNDOFF = UNIT_ROUNDOFF[Precision.FLOAT32]
 ROUNDINGS = 64 * ROUNDOFF
