@@ -9,7 +9,7 @@ import statistics
 import sys
 from pathlib import Path
 
-from stepbench.judge.training import anchor_of
+from stepbench.judge.verify import anchor_of
 from stepbench.records.store import Store
 from stepbench.records.verify import Curve
 

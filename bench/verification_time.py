@@ -12,8 +12,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stepbench.commands.options import measuring_request
 from stepbench.commands.plan import make_plan
+from stepbench.commands.request import measuring_request
 from stepbench.commands.run import measure_run, start_run
 from stepbench.records.cases import Verification
 from stepbench.records.store import Store

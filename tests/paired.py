@@ -27,7 +27,7 @@ from stepbench.records.run import Failure, FailureKind
 
 STEP_S = 0.01
 QUADS = 24
-FACTS = SideFacts(traces=1, first_call_s=1.0, peak_memory_bytes=100 * MEBIBYTE)
+FACTS = SideFacts(functions_traced=1, first_call_s=1.0, peak_memory_bytes=100 * MEBIBYTE)
 BASE = Revision("main", "a" * 40)
 HEAD = Revision("", "b" * 40, dirty=True)
 NOISE = (0.004, -0.006, 0.003, -0.002, 0.005, -0.004, 0.001, -0.001, 0.002, -0.002)

@@ -5,7 +5,7 @@ Importing the package loads neither TensorFlow nor NumPy.
 
 from stepbench.errors import StepbenchError
 from stepbench.training.variants import variant
-from stepbench.training.workload import Dataset, DataSource, Workload
+from stepbench.training.workload import Built, Dataset, DataSource, Training, Workload
 
 __version__ = "0.1.0"
-__all__ = ["DataSource", "Dataset", "StepbenchError", "Workload", "variant"]
+__all__ = ["Built", "DataSource", "Dataset", "StepbenchError", "Training", "Workload", "variant"]

@@ -14,14 +14,12 @@ from paired import make_broken, make_calibration, make_gate, make_gate_case, noi
 from repositories import commit, make_repository
 
 from stepbench.commands import gate as gating
-from stepbench.commands import options
 from stepbench.errors import StepbenchError
 from stepbench.judge import calibrate
 from stepbench.judge.gate import judge_gate
 from stepbench.probes.environment import collect
-from stepbench.records.gate import Calibration, CalibrationGate, Gate, GateSettings, Revision
+from stepbench.records.gate import Calibration, CalibrationGate, Gate, Revision
 from stepbench.records.machine import Cpu
-from stepbench.records.protocol import Described
 from stepbench.records.store import CALIBRATION_FILE, GATE_FILE, Run, Store
 
 TIMES = (0.1, 0.1002, 0.0998)
@@ -174,26 +172,6 @@ def test_the_exit_code_tells_what_a_gate_found(
     assert (found, msgspec.json.decode(out)["verdict"]) == (code, verdict)
     assert invoke(*GATE)[1].startswith(f"{verdict.upper()}: ")
     assert invoke(*GATE, "--format", "markdown")[1].startswith(f"**{verdict.upper()}: ")
-
-
-def request_for(only: tuple[str, ...] = (), device: str = "all") -> gating.GateRequest:
-    request = options.measuring_request(execution="eager,graph", device=device)
-    return gating.GateRequest("HEAD", None, Path(), request, only, GateSettings(), None)
-
-
-def test_only_the_cases_that_are_named_are_measured() -> None:
-    described = Described({"cnn": "cifar-cnn"}, "synthetic", ("cpu",))
-    assert len(gating._cases(request_for(), described)) == 6
-    (case,) = gating._cases(request_for(("graph/float32",)), described)
-    assert case == make_case("graph")
-    with pytest.raises(StepbenchError, match=r"--cases names 'nope', which no case is: use an id such as cnn/"):
-        gating._cases(request_for(("graph", "nope")), described)
-
-
-def test_a_device_that_is_not_there_is_no_regression_but_wrong_use() -> None:
-    described = Described({"cnn": "cifar-cnn"}, "synthetic", ("cpu",))
-    with pytest.raises(StepbenchError, match="TensorFlow sees no gpu here: use --device cpu"):
-        gating._cases(request_for(device="gpu"), described)
 
 
 def test_a_gate_and_a_calibration_are_read_as_they_were_written(folder: Path) -> None:

@@ -31,13 +31,13 @@ class Outcome:
     errors: str
 
     @property
-    def diagnosis(self) -> dict[str, Any]:
+    def told(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.printed)
         return found
 
     def about(self, area: str) -> dict[str, str]:
         """Severity by what was found."""
-        return {row["what"]: row["severity"] for row in self.diagnosis["findings"] if row["area"] == area}
+        return {row["what"]: row["severity"] for row in self.told["findings"] if row["area"] == area}
 
 
 def run_doctor(*arguments: str | Path, packages: Path | None = None, **variables: str) -> Outcome:
@@ -86,7 +86,7 @@ def full_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path | None]
 
 @pytest.fixture(scope="module")
 def spoiled(packages: Path, full_disk: Path | None) -> Iterator[Outcome]:
-    """The diagnosis with every spoiler planted at once."""
+    """What the doctor says with every spoiler planted at once."""
     results = ("--results", full_disk / "results") if full_disk else ()
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as spinner:
         try:
@@ -108,8 +108,8 @@ def innocent() -> Outcome:
 def test_spoilers_make_results_untrustworthy(spoiled: Outcome) -> None:
     assert spoiled.exit_code == 1, spoiled.errors
     assert spoiled.errors == ""
-    assert spoiled.diagnosis["verdict"] == "spoiled"
-    assert spoiled.diagnosis["schema"] == 1
+    assert spoiled.told["verdict"] == "spoiled"
+    assert spoiled.told["schema"] == 1
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one thread is all that one processor can run")
@@ -153,7 +153,7 @@ def test_data_named_wrongly_is_found(spoiled: Outcome) -> None:
 
 def test_the_gravest_come_first(spoiled: Outcome) -> None:
     order = ["spoils", "hinders", "lacks", "fine"]
-    severities = [order.index(row["severity"]) for row in spoiled.diagnosis["findings"]]
+    severities = [order.index(row["severity"]) for row in spoiled.told["findings"]]
     assert severities == sorted(severities)
 
 

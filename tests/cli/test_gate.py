@@ -34,7 +34,6 @@ import tensorflow as tf
 
 import stepbench
 from stepbench.training.step import train_step
-import places
 
 
 def compiled(state, more):
@@ -167,7 +166,7 @@ def test_what_is_stored_judges_as_what_was_printed(found: Found, monkeypatch: py
         assert [pair.number for pair in case.pairs] == list(range(len(case.pairs)))
         assert all(len(pair.quads) >= 3 for pair in case.pairs)
         for pair in case.pairs:
-            assert pair.base.traces == pair.head.traces == 1
+            assert pair.base.functions_traced == pair.head.functions_traced == 1
             assert min(pair.base.first_call_s, pair.head.first_call_s) > 0
 
 

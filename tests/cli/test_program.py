@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
 import subprocess
 import sys
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,8 +17,8 @@ import pytest
 from builders import make_case, make_failed, make_measurement, make_run
 from invoking import Invoke
 
-from stepbench.commands import plan
-from stepbench.commands.plan import Request
+from stepbench.commands import run
+from stepbench.commands.request import OPTIONS, Request, flag
 from stepbench.errors import StepbenchError
 from stepbench.records.cases import Device, Precision, Tracing, Verification
 from stepbench.records.store import RUN_FILE, Store
@@ -181,7 +183,7 @@ def test_each_command_asks_for_what_its_options_say(
         seen.append(request)
         raise StepbenchError("It is enough to have asked.")
 
-    monkeypatch.setattr(plan, "make_plan", noted)
+    monkeypatch.setattr(run, "make_plan", noted)
     selection = [part for pair in SELECTION.items() for part in pair]
     assert invoke(command, *selection, *own.split())[0] == 2
     assert seen == [
@@ -259,6 +261,23 @@ def test_help_names_each_option(invoke: Invoke, command: str) -> None:
     assert [option for option in named[command].split() if option not in out] == []
 
 
+@pytest.mark.parametrize("command", ["run", "verify", "profile", "gate", "calibrate"])
+def test_what_selects_cases_is_the_same_for_all_that_measure(invoke: Invoke, command: str) -> None:
+    out = invoke(command, "--help")[1]
+    assert [flag(name) for name in OPTIONS if flag(name) not in out] == []
+
+
+@pytest.mark.parametrize("command", ["verify", "profile", "gate --base HEAD", "calibrate"])
+def test_what_is_selected_wrongly_is_refused_whatever_is_measured(invoke: Invoke, command: str) -> None:
+    code, out, err = invoke(*command.split(), "--batch-size", "0")
+    assert (code, out) == (2, "")
+    assert err.startswith("stepbench: --batch-size takes whole numbers from 1 ")
+
+
+def test_the_version_is_that_of_the_installed_distribution(invoke: Invoke) -> None:
+    assert invoke("--version") == (0, f"stepbench {metadata.version('stepbench')}\n", "")
+
+
 def test_a_report_is_the_latest_run_by_default(invoke: Invoke) -> None:
     code, out, err = invoke("report")
     assert (code, err) == (0, "")
@@ -324,6 +343,41 @@ def test_nothing_heavy_is_loaded_for_help_a_report_or_a_refusal(folder: Path) ->
     assert [help_, text, json_] == ["--help", "report rich", "report --format json rich"]
     assert not {"tensorflow", "keras"} & set(refused.split())
     assert "--data must be auto" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("planted", "words"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "The output cannot be written (No space left on device): give",
+        ),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "a/b"),
+            "a/b cannot be written (No space left on device): give",
+        ),
+        (PermissionError(errno.EACCES, "Permission denied", "a/b"), "a/b cannot be opened (Permission denied): check"),
+    ],
+)
+def test_a_file_that_fails_is_named_with_what_failed(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, planted: OSError, words: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise planted
+
+    monkeypatch.setattr(Store, "read", fail)
+    code, out, err = invoke("report")
+    assert (code, out) == (2, "")
+    assert err.startswith(f"stepbench: {words}")
+
+
+def test_a_full_output_is_told_as_one(folder: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        finished = subprocess.run(
+            [STEPBENCH, "report"], cwd=folder, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+        )
+    assert finished.returncode == 2
+    assert "stepbench: The output cannot be written (No space left on device)" in finished.stderr
 
 
 def test_a_reader_that_leaves_early_gets_no_traceback(folder: Path) -> None:

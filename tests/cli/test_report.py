@@ -163,7 +163,7 @@ def test_a_failed_run_can_be_shown(invoke: Invoke, results: Path) -> None:
 
 def test_a_module_that_is_run_is_told_as_what_can_be_typed_again(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
-    code = "from stepbench.commands.run import command_line; print(*command_line())"
+    code = "from stepbench.commands.invocation import command_line; print(*command_line())"
     for name in ("mine/__main__.py", "script.py"):
         (tmp_path / name).write_text(code)
     for arguments, told in ((["-m", "mine"], "python -m mine -x"), (["script.py"], "script.py -x")):

@@ -50,7 +50,6 @@ import importlib.util
 found = importlib.util.find_spec
 importlib.util.find_spec = lambda name, *more: None if name == "tensorboard_plugin_profile" else found(name, *more)
 from stepbench.cli import main
-import places
 main()
 """
 

@@ -31,7 +31,6 @@ import tensorflow as tf
 
 import stepbench
 from stepbench.training.step import train_step
-import places
 
 
 def plain(state, change=lambda gradients: gradients):

@@ -12,12 +12,12 @@ from paired import BASE, HEAD, make_gate, make_gate_case, noisy_pairs
 
 from stepbench.commands.gate import _Keeper, _trace_slower, notes
 from stepbench.engine import gate_traces as tracing
-from stepbench.engine.gate import SidePlan
 from stepbench.engine.profile import Subject, Take
-from stepbench.engine.worktrees import Side
+from stepbench.engine.worktrees import Checkout
 from stepbench.errors import StepbenchError
 from stepbench.judge.gate import GateVerdict, judge_gate
 from stepbench.records.gate import Gate, SideName
+from stepbench.records.progress import untold
 from stepbench.records.run import Failure, FailureKind
 from stepbench.records.store import GATE_FILE, Store
 from stepbench.report import tensorboard
@@ -53,9 +53,9 @@ def traced(store: Store) -> Gate:
     """The gate after tracing, which is also what is stored."""
     plan = make_plan([SLOWER, SAME, ALSO_SLOWER])
     revisions = {SideName.BASE: BASE, SideName.HEAD: HEAD}
-    plans = {name: SidePlan(Side(revision, Path(f"/{name}")), plan) for name, revision in revisions.items()}
+    sides = {name: Checkout(revision, Path(f"/{name}")) for name, revision in revisions.items()}
     keeper = _Keeper(GATE, store)
-    _trace_slower(keeper, plans, store.folder(GATE.gate_id), lambda _: None)
+    _trace_slower(keeper, plan, sides, untold)
     return keeper.gate
 
 

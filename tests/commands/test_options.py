@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepbench.commands import options
-from stepbench.commands.plan import Request
+from stepbench.commands.request import Request, measuring_request
 from stepbench.errors import StepbenchError
 from stepbench.records.cases import Device, Precision
 
@@ -87,7 +87,7 @@ def test_what_is_no_duration_is_refused_with_examples(text: str) -> None:
 @pytest.mark.parametrize("value", [0, -3])
 def test_counts_below_one_are_refused_before_anything_is_started(option: str, value: int) -> None:
     counts = {"replicates": 1, "rounds": 1, option: value}
-    line = refusal(lambda: options.measuring_request(replicates=counts["replicates"], rounds=counts["rounds"]))
+    line = refusal(lambda: measuring_request(replicates=counts["replicates"], rounds=counts["rounds"]))
     assert line == f"--{option} must be at least 1, not {value}."
 
 
@@ -150,12 +150,12 @@ def test_a_file_that_may_not_be_looked_at_is_refused(monkeypatch: pytest.MonkeyP
 
 
 def test_the_default_request_is_three_executions_by_three_precisions_on_all_devices() -> None:
-    assert options.measuring_request() == Request()
-    assert options.measuring_request().devices is None
+    assert measuring_request() == Request()
+    assert measuring_request().devices is None
 
 
 def test_a_request_holds_what_was_asked_for() -> None:
-    request = options.measuring_request(
+    request = measuring_request(
         execution="xla,graph", precision="float32", device="cpu", batch_size="8,4", steps_per_call="2", timeout="2m"
     )
     assert request == Request(

@@ -12,8 +12,8 @@ from fake_worker import SLOWDOWN_FILE
 from paired import make_broken, make_gate_case, noisy_pairs
 
 from stepbench.engine import gate
-from stepbench.engine.gate import Seat, SidePlan, measure_pairs
-from stepbench.engine.worktrees import Side
+from stepbench.engine.gate import Seat, measure_pairs
+from stepbench.engine.worktrees import Checkout
 from stepbench.judge.gate import log_ratio
 from stepbench.records.cases import Case
 from stepbench.records.gate import Broken, GateCase, GateSettings, Revision, SideName
@@ -41,7 +41,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, *outcomes: GateCase) -> tuple[dict
                 yield next(left) if case == FAILING else make_gate_case(*noisy_pairs(count=1), case=case)
 
     monkeypatch.setattr(gate, "_TeamPair", Planted)
-    found = measure_pairs({}, [FAILING, INNOCENT], SETTINGS, Path(), lambda _: None)
+    found = measure_pairs(make_plan([FAILING, INNOCENT]), {}, SETTINGS, Path(), lambda _: None)
     assert next(left, None) is None
     return {case.case: case for case in found}, teams
 
@@ -83,10 +83,15 @@ def pairs_of(
         is_head = name is SideName.HEAD
         if is_head and planted is not None:
             (root / SLOWDOWN_FILE).write_text(str(planted))
-        sides[name] = SidePlan(Side(Revision(name, ""), root), plan, slowdown if is_head else 0.0)
+        sides[name] = Checkout(Revision(name, ""), root)
     kept: dict[str, GateCase] = {}
     found = measure_pairs(
-        sides, cases, SETTINGS, tmp_path / "logs", lambda case: kept.update({case.case.variant.execution: case})
+        plan,
+        sides,
+        SETTINGS,
+        tmp_path / "logs",
+        lambda case: kept.update({case.case.variant.execution: case}),
+        slowdown=slowdown,
     )
     assert list(kept.values()) == list(found)
     return kept
@@ -104,7 +109,7 @@ def test_a_slowdown_in_heads_folder_is_in_the_pair_and_not_what_base_takes(tmp_p
     assert len(pair.quads) == 3
     assert log_ratio(pair) == pytest.approx(math.log(1.5))
     assert {quad.base for quad in pair.quads} == {(0.015, 0.015)}
-    assert (pair.base.traces, pair.head.traces) == (1, 1)
+    assert (pair.base.functions_traced, pair.head.functions_traced) == (1, 1)
     assert len(list((tmp_path / "logs").iterdir())) == 2
 
 
@@ -125,7 +130,7 @@ def test_sides_that_fail_are_broken_and_leave_the_others_standing(tmp_path: Path
     }
     assert [len(found[name].pairs) for name in ("graph", "retracing")] == [1, 1]
     # Which may be what base does too: told, not refused.
-    assert found["retracing"].pairs[0].head.traces == 3
+    assert found["retracing"].pairs[0].head.functions_traced == 3
     crashed = [path.name for path in (tmp_path / "logs").iterdir() if "aborting" in path.name]
     assert len(crashed) == 2, "the same two logs took the second attempt, alone"
 
@@ -137,8 +142,8 @@ def test_both_orders_of_a_quad_are_taken_and_each_has_both_sides_twice() -> None
 
 @pytest.mark.parametrize(("base", "head", "calls"), [(1, 1, 1), (2, 1, 2), (1, 3, 3), (0, 4, 0)])
 def test_both_sides_time_as_many_calls_a_block_unless_one_cannot_tell(base: int, head: int, calls: int) -> None:
-    plan = SidePlan(Side(Revision("", ""), Path()), make_plan([INNOCENT]))
-    pair = gate._TeamPair(dict.fromkeys(SideName, plan), [INNOCENT], 0, Path())
+    setup = gate._Setup(make_plan([INNOCENT]), {}, 0.0, Path())
+    pair = gate._TeamPair(setup, [INNOCENT], 0)
     for side, chosen in zip(SideName, (base, head), strict=True):
         pair._taken[Seat(INNOCENT, side)].calls = chosen
     assert pair._calls(INNOCENT) == calls

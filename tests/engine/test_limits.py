@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import faking
@@ -43,11 +42,11 @@ PLAN = make_plan(
 )
 
 
-@dataclass
-class Memo:
+class Memo(Journal):
     """Takes the events that a journal would."""
 
-    events: list[Event] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.events: list[Event] = []
 
     def append(self, event: Event) -> None:
         self.events.append(event)

@@ -10,7 +10,8 @@ import places
 import psutil
 import pytest
 
-from stepbench.commands.plan import Planned, Request, make_plan
+from stepbench.commands.plan import Planned, make_plan
+from stepbench.commands.request import Request
 from stepbench.commands.run import measure_run, start_run
 from stepbench.engine.rounds import REFERENCE_BLOCKS
 from stepbench.records.cases import EAGER, GRAPH, KERAS, XLA, Case, Device, Precision, Variant

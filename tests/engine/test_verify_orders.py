@@ -13,7 +13,8 @@ from builders import make_case, make_failed, make_plan
 
 from stepbench.engine import pool
 from stepbench.engine.verify import verify
-from stepbench.judge.training import Verdict, judge_cases
+from stepbench.judge.training import Verdict
+from stepbench.judge.verify import judge_cases
 from stepbench.records.cases import Case, Verification
 from stepbench.records.progress import Progress
 from stepbench.records.run import Event, FailureKind, Measurement, assemble

@@ -169,7 +169,7 @@ def test_without_git_one_sentence_says_so(repository: Path, monkeypatch: pytest.
 
 def between(repository: Path, base: str, head: str | None) -> tuple[str, ...]:
     with checked_out(repository, base, head) as (first, second):
-        return commits_between(second, first.revision, second.revision)
+        return commits_between(first, second)
 
 
 def test_the_commits_between_are_those_of_head_newest_first(repository: Path) -> None:

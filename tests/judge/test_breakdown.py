@@ -86,12 +86,12 @@ def test_operations_of_a_part_and_category_are_one_group() -> None:
         make_operation("Cast", 0.5, "forward"),
     )
     breakdown = break_down(trace)
-    assert [(group.part, group.category, group.seconds, group.calls) for group in breakdown.groups] == [
+    assert [(portion.part, portion.category, portion.seconds, portion.calls) for portion in breakdown.portions] == [
         ("backward", Category.CONVOLUTION, 8.0, 1.0),
         ("forward", Category.CONVOLUTION, 7.0, 5.0),
         ("forward", Category.CAST_AND_COPY, 0.5, 1.0),
     ]
-    assert breakdown.groups[1].kinds == {"Conv2D": 5.0, "_MklNativeFusedConv2D": 2.0}
+    assert breakdown.portions[1].kinds == {"Conv2D": 5.0, "_MklNativeFusedConv2D": 2.0}
     assert breakdown.calls == 7.0
     assert breakdown.share(Category.CONVOLUTION) == pytest.approx(15 / 15.5)
     assert breakdown.share(Category.INPUT) == 0.0
@@ -142,6 +142,6 @@ def test_parts_and_categories_both_add_up_to_the_measured_step(
     expected = untraced_s if measured_s is None else measured_s
     for sums in (breakdown.by_part(), breakdown.by_category()):
         assert sum(sums.values()) == pytest.approx(expected)
-    for group in breakdown.groups:
-        assert sum(group.kinds.values()) == pytest.approx(group.seconds)
+    for portion in breakdown.portions:
+        assert sum(portion.kinds.values()) == pytest.approx(portion.seconds)
     assert breakdown.calls == pytest.approx(sum(operation.calls for operation in ran))

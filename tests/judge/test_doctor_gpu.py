@@ -1,28 +1,28 @@
 from __future__ import annotations
 
 import pytest
-from examinations import GPU, changed, without_gpu
+from doctored import GPU, changed, without_gpu
 
 from stepbench.judge import doctor_gpu as rules_gpu
 from stepbench.judge.finding import Finding, Severity
-from stepbench.records.doctor import Examination, NvidiaDriver
+from stepbench.records.doctor import DoctorFacts, NvidiaDriver
 from stepbench.records.machine import GIB
 
 SPOILS, HINDERS, LACKS, FINE = Severity
 CUDA_LIBRARIES = ("libcudart.so.12", "libcudnn.so.9")
 
 
-def hidden(*missing: str, **variables: str) -> Examination:
+def hidden(*missing: str, **variables: str) -> DoctorFacts:
     """There is a GPU that TensorFlow does not use."""
     return changed(tensorflow__gpus=0, tensorflow__missing_libraries=missing, environment__variables=variables)
 
 
-def unanswered(**driver: object) -> Examination:
+def unanswered(**driver: object) -> DoctorFacts:
     found = NvidiaDriver(nvml_problem="NVML Shared Library Not Found", **driver)  # type: ignore[arg-type]
     return changed(environment__gpus=(), tensorflow__gpus=0, driver=found)
 
 
-PLANTED: list[tuple[str, Examination, Severity, str, str]] = [
+PLANTED: list[tuple[str, DoctorFacts, Severity, str, str]] = [
     ("visibility", without_gpu(), LACKS, "no NVIDIA GPU is to be seen", "--gpus all"),
     ("visibility", unanswered(boards=1), LACKS, "does not answer (NVML Shared Library Not Found)", "modprobe nvidia"),
     ("visibility", unanswered(version="570.86"), LACKS, "its kernel module is 570.86", "--gpus all"),
@@ -66,14 +66,14 @@ INNOCENT = [
 ]
 
 
-def judge(rule: str, found: Examination) -> list[Finding]:
+def judge(rule: str, found: DoctorFacts) -> list[Finding]:
     return list(getattr(rules_gpu, rule)(found))
 
 
 @pytest.mark.parametrize(
     ("rule", "found", "severity", "words", "remedy"), PLANTED, ids=[words for *_, words, _ in PLANTED]
 )
-def test_a_planted_fault_is_found(rule: str, found: Examination, severity: Severity, words: str, remedy: str) -> None:
+def test_a_planted_fault_is_found(rule: str, found: DoctorFacts, severity: Severity, words: str, remedy: str) -> None:
     (finding,) = (finding for finding in judge(rule, found) if finding.severity is not FINE)
     assert finding.severity is severity
     assert words in finding.what
@@ -81,7 +81,7 @@ def test_a_planted_fault_is_found(rule: str, found: Examination, severity: Sever
 
 
 @pytest.mark.parametrize(("rule", "found"), INNOCENT, ids=[rule for rule, _ in INNOCENT])
-def test_what_is_no_fault_passes(rule: str, found: Examination) -> None:
+def test_what_is_no_fault_passes(rule: str, found: DoctorFacts) -> None:
     assert {finding.severity for finding in judge(rule, found)} == {FINE}
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from examinations import INNOCENT, changed
+from doctored import INNOCENT, changed
 
 from stepbench.judge import doctor_host as rules_host
 from stepbench.judge.finding import Finding, Severity

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 import pytest
-from examinations import changed, with_variables, without_gpu
+from doctored import changed, with_variables, without_gpu
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stepbench.judge import doctor_tensorflow as rules_tensorflow
 from stepbench.judge.doctor_tensorflow import parse_flags
 from stepbench.judge.finding import Finding, Severity
-from stepbench.records.doctor import Examination, Misfit
+from stepbench.records.doctor import DoctorFacts, Misfit
 
 SPOILS, HINDERS, LACKS, FINE = Severity
 OLD_CPU = ("avx2", "fma")
@@ -20,11 +20,11 @@ UNKNOWN = (
 NO_FILE = 'F0000] Could not open file "fusible" to read flags for environment variable "TF_XLA_FLAGS".'
 
 
-def broken(failure: str, **variables: str) -> Examination:
+def broken(failure: str, **variables: str) -> DoctorFacts:
     return changed(tensorflow=None, tensorflow_failure=failure, environment__variables=variables)
 
 
-def threads_on(usable: float, *, intra_op: int, inter_op: int) -> Examination:
+def threads_on(usable: float, *, intra_op: int, inter_op: int) -> DoctorFacts:
     return changed(
         environment__cpu__usable_cores=usable,
         tensorflow__intra_op_threads=intra_op,
@@ -32,7 +32,7 @@ def threads_on(usable: float, *, intra_op: int, inter_op: int) -> Examination:
     )
 
 
-PLANTED: list[tuple[str, Examination, Severity, str]] = [
+PLANTED: list[tuple[str, DoctorFacts, Severity, str]] = [
     ("start", broken("No module named 'tensorflow'"), SPOILS, "it does not start: No module named 'tensorflow'"),
     ("start", broken(UNKNOWN, TF_XLA_FLAGS="--nonsense"), SPOILS, "ends at once over TF_XLA_FLAGS=--nonsense"),
     ("start", broken(NO_FILE, TF_XLA_FLAGS="fusible"), SPOILS, "ends at once over TF_XLA_FLAGS=fusible"),
@@ -90,12 +90,12 @@ HARMLESS = [
 ]
 
 
-def judge(rule: str, found: Examination) -> list[Finding]:
+def judge(rule: str, found: DoctorFacts) -> list[Finding]:
     return list(getattr(rules_tensorflow, rule)(found))
 
 
 @pytest.mark.parametrize(("rule", "found", "severity", "words"), PLANTED, ids=[words for *_, words in PLANTED])
-def test_a_planted_fault_is_found(rule: str, found: Examination, severity: Severity, words: str) -> None:
+def test_a_planted_fault_is_found(rule: str, found: DoctorFacts, severity: Severity, words: str) -> None:
     finding = next(finding for finding in judge(rule, found) if finding.severity is not FINE)
     assert finding.severity is severity
     assert words in finding.what
@@ -103,12 +103,12 @@ def test_a_planted_fault_is_found(rule: str, found: Examination, severity: Sever
 
 
 @pytest.mark.parametrize(("rule", "found"), INNOCENT, ids=[rule for rule, _ in INNOCENT])
-def test_what_is_no_fault_passes(rule: str, found: Examination) -> None:
+def test_what_is_no_fault_passes(rule: str, found: DoctorFacts) -> None:
     assert {finding.severity for finding in judge(rule, found)} == {FINE}
 
 
 @pytest.mark.parametrize("found", HARMLESS)
-def test_a_variable_that_changes_nothing_here_is_not_mentioned(found: Examination) -> None:
+def test_a_variable_that_changes_nothing_here_is_not_mentioned(found: DoctorFacts) -> None:
     assert judge("settings", found) == []
 
 

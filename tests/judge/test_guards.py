@@ -101,8 +101,8 @@ INNOCENT: dict[str, tuple[Pair, ...]] = {
         msgspec.structs.replace(pair, base=msgspec.structs.replace(FACTS, peak_memory_bytes=0))
         for pair in noisy_pairs()
     ),
-    "fewer traces": with_head(traces=0),
-    "one pair traced again": (*with_head(1, traces=2), *noisy_pairs()[1:]),
+    "fewer traces": with_head(functions_traced=0),
+    "one pair traced again": (*with_head(1, functions_traced=2), *noisy_pairs()[1:]),
     "rare slow steps of both": rarely_slow(5, 50, base_too=True),
     "a rare step that is hardly slower": rarely_slow(5, 1.2),
 }
@@ -114,7 +114,7 @@ def test_the_innocent_pass(pairs: tuple[Pair, ...]) -> None:
 
 
 def test_a_step_that_is_traced_more_often_is_a_regression_at_the_first_look() -> None:
-    found = judged(*with_head(LOOKS[0], traces=3))
+    found = judged(*with_head(LOOKS[0], functions_traced=3))
     assert (found.verdict, found.why) == (GateVerdict.REGRESSION, ("the step is traced 3 times, not 1",))
 
 
@@ -145,7 +145,7 @@ def test_only_a_regression_of_the_steps_can_be_told_from_traces() -> None:
 
 
 def test_a_slower_step_names_what_else_is_worse() -> None:
-    facts = msgspec.structs.replace(FACTS, traces=2, peak_memory_bytes=300 * MEBIBYTE, first_call_s=3.0)
+    facts = msgspec.structs.replace(FACTS, functions_traced=2, peak_memory_bytes=300 * MEBIBYTE, first_call_s=3.0)
     pairs = tuple(Pair(number, make_quads(math.log(1.5)), FACTS, facts, 12.0) for number in range(5))
     found = judged(*pairs)
     assert found.verdict is GateVerdict.REGRESSION

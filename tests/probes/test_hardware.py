@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +15,6 @@ from stepbench.probes.hardware import (
     parse_cpuinfo,
     parse_meminfo,
     parse_memory_limit,
-    parse_os_release,
     parse_quota,
     read_cpu,
     read_cpu_quota,
@@ -233,9 +233,15 @@ def test_groups_by_controller() -> None:
     assert parse_cgroups(text) == {"cpu": "/a:b", "cpuacct": "/a:b", "": "/c"}
 
 
-def test_os_release() -> None:
-    assert parse_os_release('NAME="x"\nPRETTY_NAME="Debian GNU/Linux 12"\n') == "Debian GNU/Linux 12"
-    assert parse_os_release("NAME=x\n") is None
+def test_the_distribution_is_what_people_call_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "freedesktop_os_release", lambda: {"PRETTY_NAME": "Debian GNU/Linux 12"})
+    assert read_host().distribution == "Debian GNU/Linux 12"
+
+    def missing() -> dict[str, str]:
+        raise OSError("no such file")
+
+    monkeypatch.setattr(platform, "freedesktop_os_release", missing)
+    assert read_host().distribution is None
 
 
 @pytest.mark.parametrize(("text", "choice"), [("[always] madvise never", "always"), ("never", None), ("[", None)])
@@ -245,7 +251,7 @@ def test_choice(text: str, choice: str | None) -> None:
 
 @pytest.mark.parametrize(
     "parse",
-    [parse_cgroups, parse_choice, parse_cpu_max, parse_cpuinfo, parse_meminfo, parse_memory_limit, parse_os_release],
+    [parse_cgroups, parse_choice, parse_cpu_max, parse_cpuinfo, parse_meminfo, parse_memory_limit],
 )
 @given(text=st.none() | st.text())
 def test_no_text_makes_a_parser_raise(parse: Callable[[str | None], object], text: str | None) -> None:

@@ -13,7 +13,7 @@ from repositories import commit, git
 
 from stepbench.commands import gate as gating
 from stepbench.commands import plan as planning
-from stepbench.commands.plan import Request
+from stepbench.commands.request import Request
 from stepbench.errors import InterruptedRunError, StepbenchError
 from stepbench.records.cases import Case
 from stepbench.records.gate import Gate, GateCase, GateSettings
@@ -69,7 +69,7 @@ class Gated:
         self.asked.append(request)
         if self.planted:
             raise self.planted
-        cases = [make_case(name.split("/")[1]) for name in request.only or ()]
+        cases = [make_case(name.split("/")[1]) for name in request.request.only]
         return make_gate(*(CASES[case.variant.execution](case) for case in cases), settings=request.settings)
 
 
@@ -135,7 +135,7 @@ def test_all_cases_of_a_marker_are_one_gate_of_the_working_tree_whose_table_is_s
     finished = gated.run("--stepbench-budget=5m", "--stepbench-results=elsewhere")
     (gate,) = gated.asked
     assert (gate.base, gate.head, gate.repository) == ("HEAD", None, gated.pytester.path)
-    assert gate.only == tuple(case_id(execution) for execution in ("eager", "graph", "xla", "keras"))
+    assert gate.request.only == tuple(case_id(execution) for execution in ("eager", "graph", "xla", "keras"))
     assert (gate.budget_s, gate.settings) == (300, GateSettings())
     assert (gate.request.data, gate.request.verification, gate.request.tracing) == ("synthetic", None, None)
     _, _, summary = finished.output.partition(" stepbench ")
@@ -153,7 +153,7 @@ def test_all_cases_of_a_marker_are_one_gate_of_the_working_tree_whose_table_is_s
 def test_only_what_is_selected_is_gated(gated: Gated) -> None:
     finished = gated.run("-k", "eager")
     assert finished.code == 0, finished.output
-    assert [gate.only for gate in gated.asked] == [(case_id("eager"),)]
+    assert [gate.request.only for gate in gated.asked] == [(case_id("eager"),)]
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,6 @@ def test_convergence(verified_step):
 TIMED_ALONE = ("--stepbench-no-verify", "--stepbench-no-trace")
 BROKEN = """
 import stepbench
-import places
 
 
 @stepbench.variant("broken")

@@ -17,7 +17,8 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from stepbench.cli.program import app
-from stepbench.commands.options import duration, measuring_request, share
+from stepbench.commands.options import duration, share
+from stepbench.commands.request import measuring_request
 from stepbench.records.gate import GateSettings
 
 WORKFLOW = ROOT / ".github" / "workflows" / "gate.yml"

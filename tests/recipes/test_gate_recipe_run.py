@@ -62,7 +62,6 @@ for module, name, value in (
 STEPBENCH = f"""#!{sys.executable}
 {QUICK}
 from stepbench import cli
-import places
 
 cli.main()
 """

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from examinations import changed
+from doctored import changed
 
 from stepbench.engine.doctor import ask_tensorflow
 from stepbench.judge.doctor_tensorflow import start

@@ -7,18 +7,19 @@ from typing import Annotated
 
 import typer
 
-from stepbench.cli.selection import SelectionOptions, selecting
+from stepbench.cli.selection import selecting
 from stepbench.cli.shared import Format, FormatOption, ResultsOption, print_json
 from stepbench.commands import options
+from stepbench.commands.request import GATE_DEFAULTS, Request
 from stepbench.errors import StepbenchError
 from stepbench.records.gate import GateSettings
 
 SLOWDOWNS = "0%,1%,2%,3%,5%,10%"
 
 
-@selecting(execution="graph", precision="float32", device="cpu", data="synthetic")
+@selecting(execution="graph", precision="float32", device="cpu", **GATE_DEFAULTS)
 def calibrate(
-    selection: SelectionOptions,
+    request: Request,
     slowdowns: Annotated[
         str | None, typer.Option(help=f"Planted in turn; 0% is identical code.  [default: {SLOWDOWNS}]")
     ] = None,
@@ -40,7 +41,7 @@ def calibrate(
         raise StepbenchError("A calibration is no table of cases and no page: use --format text, json or markdown.")
     gate_s = options.duration("--gate-budget", gate_budget)
     asked = CalibrationRequest(
-        request=options.measuring_request(**selection),
+        request=request,
         slowdowns=_slowdowns(slowdowns or (None if resume else SLOWDOWNS)),
         settings=GateSettings(threshold=options.share("--threshold", threshold), budget_s=gate_s),
         budget_s=options.duration("--budget", budget),

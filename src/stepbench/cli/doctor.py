@@ -13,15 +13,14 @@ from stepbench.errors import StepbenchError
 def doctor(results: ResultsOption = Path("results"), output: FormatOption = Format.TEXT) -> None:
     """Say what on this machine helps or spoils measurements, and how to mend it."""
     if output in (Format.CSV, Format.HTML):
-        raise StepbenchError("A diagnosis is no table of cases and no page: use --format text, json or markdown.")
-    from stepbench.engine.doctor import examine
-    from stepbench.judge.doctor import DiagnosisVerdict, diagnose
+        raise StepbenchError("What the doctor finds is no table and no page: use --format text, json or markdown.")
+    from stepbench.commands.doctor import doctor as ask_doctor
+    from stepbench.judge.doctor import DoctorVerdict
     from stepbench.report import doctor as reporting
     from stepbench.report.progress import shown
 
     with shown() as progress:
-        progress.say("looking at the machine and starting a worker")
-        found = diagnose(examine(results))
+        found = ask_doctor(results, progress.progress)
     match output:
         case Format.TEXT:
             reporting.print_diagnosis(found)
@@ -29,4 +28,4 @@ def doctor(results: ResultsOption = Path("results"), output: FormatOption = Form
             print_json(found)
         case Format.MARKDOWN:
             typer.echo(reporting.markdown(found), nl=False)
-    raise typer.Exit(EXIT_FINDING if found.verdict is DiagnosisVerdict.SPOILED else EXIT_FINE)
+    raise typer.Exit(EXIT_FINDING if found.verdict is DoctorVerdict.SPOILED else EXIT_FINE)

@@ -21,7 +21,7 @@ def explain(
     output: FormatOption = Format.TEXT,
 ) -> None:
     """Say why case A is faster or slower than case B, from their traces."""
-    from stepbench.commands.run import explain_cases
+    from stepbench.commands.explain import explain_cases
     from stepbench.report import explanation
 
     explained = explain_cases(a, b, run_name, results)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stepbench.cli.selection import SelectionOptions, selecting
+from stepbench.cli.selection import selecting
 from stepbench.cli.shared import (
     EXIT_FINDING,
     EXIT_FINE,
@@ -22,6 +23,7 @@ from stepbench.cli.shared import (
     say_where,
 )
 from stepbench.commands import options
+from stepbench.commands.request import GATE_DEFAULTS, Request
 from stepbench.errors import StepbenchError
 from stepbench.records.gate import GateSettings
 
@@ -31,9 +33,9 @@ if TYPE_CHECKING:
     from stepbench.records.store import Store
 
 
-@selecting(data="synthetic")
+@selecting(**GATE_DEFAULTS)
 def gate(
-    selection: SelectionOptions,
+    request: Request,
     base: Annotated[str, typer.Option(help="The revision to compare with: a commit, a branch, a tag.")],
     head: Annotated[str | None, typer.Option(help="The revision to judge; the working tree if not given.")] = None,
     cases: Annotated[str | None, typer.Option(help="Only these of the cases: a comma list of ids or parts.")] = None,
@@ -56,11 +58,10 @@ def gate(
         raise StepbenchError("A verdict is no table: use --format text, json, markdown or html.")
     check_page_option(output, page)
     asked = GateRequest(
+        request=replace(request, only=options.names("--cases", cases) if cases else ()),
         base=base,
         head=head,
         repository=repo.resolve(),
-        request=options.measuring_request(**selection),
-        only=options.names("--cases", cases) if cases else (),
         settings=GateSettings(threshold=options.share("--threshold", threshold)),
         budget_s=None if budget is None else options.duration("--budget", budget),
     )

@@ -14,6 +14,7 @@ from stepbench.errors import StepbenchError
 
 if TYPE_CHECKING:
     from stepbench.records.store import Brief
+    from stepbench.report.history import History
 
 PLOT_SUFFIXES = (".svg", ".png")
 
@@ -66,6 +67,15 @@ def _print_history(case: str, runs: tuple[Brief, ...], last: int | None, plot: P
         case _:
             print_grid(history_grid(found), output)
     if plot:
-        from stepbench.report.history_plot import write_plot
+        _draw(found, plot)
 
+
+def _draw(found: History, plot: Path) -> None:
+    from stepbench.report.history_plot import write_plot
+
+    try:
         write_plot(found, plot)
+    except OSError as error:
+        raise StepbenchError(
+            f"{plot} cannot be written ({error.strerror}): choose another place with --output."
+        ) from error

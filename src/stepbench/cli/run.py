@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from stepbench.cli.selection import SelectionOptions, selecting
+from stepbench.cli.selection import selecting
 from stepbench.cli.shared import (
     Format,
     FormatOption,
@@ -19,6 +20,7 @@ from stepbench.cli.shared import (
     measured,
 )
 from stepbench.commands import options
+from stepbench.commands.request import Request
 from stepbench.records.cases import Tracing, Verification
 
 DEFAULTS = Verification()
@@ -26,11 +28,11 @@ DEFAULTS = Verification()
 
 @selecting()
 def run(
-    selection: SelectionOptions,
-    replicates: Annotated[int, typer.Option(help="Fresh processes for each case.")] = 5,
-    rounds: Annotated[int, typer.Option(help="Blocks of each case in one process.")] = 9,
+    request: Request,
+    replicates: Annotated[int, typer.Option(help="Fresh processes for each case.")] = Request.replicates,
+    rounds: Annotated[int, typer.Option(help="Blocks of each case in one process.")] = Request.rounds,
     budget: Annotated[str | None, typer.Option(help="About how long to measure at most, such as 4m.")] = None,
-    input_pipeline: Annotated[bool, typer.Option(help="Also time a tf.data pipeline.")] = True,
+    input_pipeline: Annotated[bool, typer.Option(help="Also time a tf.data pipeline.")] = Request.input_pipeline,
     verify: Annotated[bool, typer.Option(help="Also verify that the variants converge alike.")] = True,
     seeds: SeedsOption = DEFAULTS.seeds,
     steps: StepsOption = DEFAULTS.steps,
@@ -42,8 +44,8 @@ def run(
 ) -> None:
     """Measure cases in interleaved worker processes and print the table."""
     verification = Verification(seeds, steps, options.share("--margin", margin)) if verify else None
-    request = options.measuring_request(
-        **selection,
+    asked = replace(
+        request,
         replicates=options.at_least_one("--replicates", replicates),
         rounds=rounds,
         input_pipeline=input_pipeline,
@@ -51,4 +53,4 @@ def run(
         tracing=Tracing() if trace else None,
     )
     budget_s = None if budget is None else options.duration("--budget", budget)
-    finish(*measured(request, results, resume, budget_s), output)
+    finish(*measured(asked, results, resume, budget_s), output)

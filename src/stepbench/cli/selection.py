@@ -5,46 +5,15 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, TypedDict, get_type_hints
+from typing import Annotated, Any
 
 import typer
 
-from stepbench.cli.shared import DataOption, PluginOption, WorkloadsOption
-from stepbench.commands import options
-from stepbench.records.cases import DEFAULT_EXECUTIONS, Precision
-
-
-class SelectionOptions(TypedDict):
-    """Texts of the command line, as :func:`stepbench.commands.options.measuring_request` takes them."""
-
-    workload: WorkloadsOption
-    execution: Annotated[str, typer.Option(help="Comma list of eager, graph, xla, keras or plugins'.")]
-    precision: Annotated[str, typer.Option(help="Comma list of float32, mixed_bfloat16, mixed_float16.")]
-    device: Annotated[str, typer.Option(help="Comma list of cpu, gpu, or all that are present.")]
-    batch_size: Annotated[str, typer.Option(help="Comma list of examples a step.")]
-    steps_per_call: Annotated[str, typer.Option(help="Comma list; above 1 for compiled steps.")]
-    data: DataOption
-    plugin: PluginOption
-    timeout: Annotated[str, typer.Option(help="How long a case may take to start or to run one block.")]
-    seed: Annotated[int, typer.Option(help="Of initial weights and of all else that is drawn at random.")]
-
-
-_DEFAULTS = SelectionOptions(
-    workload="cifar-cnn",
-    execution=",".join(DEFAULT_EXECUTIONS),
-    precision=",".join(Precision),
-    device=options.ALL_DEVICES,
-    batch_size="64",
-    steps_per_call="1",
-    data="auto",
-    plugin=None,
-    timeout="120s",
-    seed=0,
-)
+from stepbench.commands.request import OPTIONS, measuring_request
 
 
 def selecting(**defaults: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options of a selection, which it gets together as its first argument.
+    """Give a command the options of a selection, whose request it gets as its first argument.
 
     Args:
         defaults: where they are other than those of ``run``.
@@ -53,7 +22,7 @@ def selecting(**defaults: str) -> Callable[[Callable[..., None]], Callable[..., 
     def extend(command: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(command)
         def extended(**given: object) -> None:
-            command({name: given.pop(name) for name in _DEFAULTS}, **given)
+            command(measuring_request(**{name: given.pop(name) for name in OPTIONS}), **given)
 
         _, *own = inspect.signature(command, eval_str=True).parameters.values()
         by_name = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in (*_shared(defaults), *own)]
@@ -65,6 +34,15 @@ def selecting(**defaults: str) -> Callable[[Callable[..., None]], Callable[..., 
 
 
 def _shared(defaults: Mapping[str, str]) -> Iterator[inspect.Parameter]:
-    values = {**_DEFAULTS, **defaults}
-    for name, hint in get_type_hints(SelectionOptions, include_extras=True).items():
-        yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=values[name], annotation=hint)
+    for name, option in OPTIONS.items():
+        yield inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=defaults.get(name, option.default),
+            annotation=Annotated[option.kind, help_of(name)],
+        )
+
+
+def help_of(name: str) -> Any:
+    """What typer tells of an option of a selection, for a command that takes it by itself."""
+    return typer.Option(help=OPTIONS[name].about)

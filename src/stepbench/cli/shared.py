@@ -12,7 +12,7 @@ import typer
 from stepbench.errors import StepbenchError
 
 if TYPE_CHECKING:
-    from stepbench.commands.plan import Request
+    from stepbench.commands.request import Request
     from stepbench.records.store import Run
     from stepbench.report.summary import Summary
 
@@ -32,13 +32,6 @@ class Format(StrEnum):
     HTML = "html"
 
 
-WorkloadsOption = Annotated[
-    str, typer.Option("--workload", help="Built-in name, package.module:attribute or path/to/file.py:attribute.")
-]
-DataOption = Annotated[str, typer.Option(help="auto, cifar10, synthetic, or a folder with CIFAR-10 as published.")]
-PluginOption = Annotated[
-    list[str] | None, typer.Option("--plugin", help="A file or module that registers variants; repeatable.")
-]
 SeedsOption = Annotated[int, typer.Option("--seeds", help="Trainings to verify convergence with, at most.")]
 StepsOption = Annotated[int, typer.Option("--steps", help="Steps of each of these trainings.")]
 MarginOption = Annotated[str, typer.Option("--margin", help="Difference in final loss that does not matter.")]
@@ -49,26 +42,19 @@ PageOption = Annotated[
 ]
 
 
+def _remark(sentence: str) -> None:
+    typer.echo(f"{sentence}.", err=True)
+
+
 def measured(
     request: Request, results: Path, resume: str | None = None, budget_s: float | None = None
 ) -> tuple[Run, Path]:
     """A new run, or an old one continued, measured to its end; and its folder."""
-    from stepbench.commands.plan import make_plan
-    from stepbench.commands.run import measure_run, start_run
-    from stepbench.records.store import Store
+    from stepbench.commands.run import run
     from stepbench.report.progress import shown
 
-    store = Store(results)
     with shown() as progress:
-        if resume is not None:
-            found = store.read(resume)
-            store = Store(store.locate(resume).parent)
-        else:
-            store.check_writable()
-            progress.say("looking at the workload and the devices")
-            found = start_run(make_plan(request), store)
-        run = found if found.finished else measure_run(found, store, progress.progress, budget_s)
-    return run, store.folder(run.run_id)
+        return run(request, results, progress.progress, _remark, resume=resume, budget_s=budget_s)
 
 
 def finish(run: Run, folder: Path, output: Format) -> NoReturn:

@@ -16,6 +16,6 @@ def tensorboard(
     port: Annotated[int | None, typer.Option(help="A free one from 6006 on, if not given.")] = None,
 ) -> None:
     """Serve a run's traces, curves and tables in TensorBoard, to this machine alone, until interrupted."""
-    from stepbench.commands.run import serve_tensorboard
+    from stepbench.commands.tensorboard import serve_tensorboard
 
     serve_tensorboard(run_name, results, port, typer.echo)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from stepbench.cli.selection import SelectionOptions, selecting
+from stepbench.cli.selection import selecting
 from stepbench.cli.shared import (
     EXIT_FINDING,
     EXIT_FINE,
@@ -21,6 +22,7 @@ from stepbench.cli.shared import (
     measured,
 )
 from stepbench.commands import options
+from stepbench.commands.request import Request
 from stepbench.records.cases import Verification
 
 DEFAULTS = Verification()
@@ -28,7 +30,7 @@ DEFAULTS = Verification()
 
 @selecting()
 def verify(
-    selection: SelectionOptions,
+    request: Request,
     seeds: SeedsOption = DEFAULTS.seeds,
     steps: StepsOption = DEFAULTS.steps,
     margin: MarginOption = f"{DEFAULTS.margin:.0%}",
@@ -37,17 +39,14 @@ def verify(
     output: FormatOption = Format.TEXT,
 ) -> None:
     """Verify that variants converge like eager float32, without timing them."""
-    from stepbench.commands.plan import with_planted_bugs
+    from stepbench.commands.verify import with_planted_bugs
 
-    request = options.measuring_request(
-        **selection,
-        replicates=0,
-        verification=Verification(seeds, steps, options.share("--margin", margin)),
-    )
+    verification = Verification(seeds, steps, options.share("--margin", margin))
+    asked = replace(request, replicates=0, verification=verification)
     if not self_test:
-        finish(*measured(request, results), output)
+        finish(*measured(asked, results), output)
     from stepbench.report.planted import print_self_test
     from stepbench.report.summary import summarize
 
-    all_well = print_self_test(summarize(measured(with_planted_bugs(request), results)[0]))
+    all_well = print_self_test(summarize(measured(with_planted_bugs(asked), results)[0]))
     raise typer.Exit(EXIT_FINE if all_well else EXIT_FINDING)

@@ -5,23 +5,19 @@ from __future__ import annotations
 import datetime as dt
 import tempfile
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
-from stepbench.commands.plan import Planned, Request, make_plan
-from stepbench.commands.run import command_line
+from stepbench.commands.invocation import command_line
+from stepbench.commands.plan import make_plan
+from stepbench.commands.request import Request
 from stepbench.errors import InterruptedRunError, StepbenchError
-from stepbench.records.cases import Case, Device
+from stepbench.records.cases import Device
 from stepbench.records.gate import Calibration, CalibrationGate, GateCase, GateSettings, Revision, SideName
+from stepbench.records.progress import Tell
 from stepbench.records.store import LOGS_FOLDER, Store
-
-if TYPE_CHECKING:
-    from stepbench.engine.gate import SidePlan
-    from stepbench.records.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -36,7 +32,7 @@ class CalibrationRequest:
     resume: str | None
 
 
-def calibrate(asked: CalibrationRequest, store: Store, report: Callable[[Progress], None]) -> Calibration:
+def calibrate(asked: CalibrationRequest, store: Store, tell: Tell) -> Calibration:
     """Run gates, the planted slowdowns in turn, until the budget is spent; go on with an earlier calibration if asked.
 
     Raises:
@@ -50,7 +46,7 @@ def calibrate(asked: CalibrationRequest, store: Store, report: Callable[[Progres
         while time.monotonic() + longest < ends:
             started = time.monotonic()
             slowdown = _next(calibration)
-            gate = CalibrationGate(slowdown, _run(calibration, slowdown, report))
+            gate = CalibrationGate(slowdown, _run(calibration, slowdown, tell))
             calibration = msgspec.structs.replace(calibration, gates=(*calibration.gates, gate))
             store.write_calibration(calibration)
             longest = max(longest, time.monotonic() - started)
@@ -74,7 +70,7 @@ def _continued(asked: CalibrationRequest, name: str, store: Store) -> Calibratio
 def _begin(asked: CalibrationRequest, store: Store) -> Calibration:
     from stepbench.probes.environment import collect
 
-    planned: Planned = make_plan(asked.request)
+    planned = make_plan(asked.request)
     if any(case.device is not Device.CPU for case in planned.plan.cases):
         raise StepbenchError("A slowdown can be planted on a CPU only: use --device cpu.")
     if len(planned.plan.cases) != 1:
@@ -100,20 +96,16 @@ def _next(calibration: Calibration) -> float:
     return min(calibration.slowdowns, key=done.count)
 
 
-def _run(calibration: Calibration, slowdown: float, report: Callable[[Progress], None]) -> GateCase:
-    from stepbench.engine.gate import SidePlan, measure_pairs
-    from stepbench.engine.worktrees import Side
+def _run(calibration: Calibration, slowdown: float, tell: Tell) -> GateCase:
+    from stepbench.engine.gate import measure_pairs
+    from stepbench.engine.worktrees import Checkout
 
-    here = Side(Revision("", ""), Path.cwd())
+    sides = dict.fromkeys(SideName, Checkout(Revision("", ""), Path.cwd()))
     # Pairs are numbered, and ordered at random by their number and the seed: each gate is to have an order of its own.
     plan = msgspec.structs.replace(calibration.plan, seed=calibration.plan.seed + len(calibration.gates))
-    sides: dict[SideName, SidePlan] = {
-        SideName.BASE: SidePlan(here, plan),
-        SideName.HEAD: SidePlan(here, plan, slowdown),
-    }
-    cases: Sequence[Case] = plan.cases
-    with tempfile.TemporaryDirectory(prefix="stepbench-") as logs:
-        (found,) = measure_pairs(sides, cases, calibration.settings, Path(logs) / LOGS_FOLDER, lambda _: None, report)
+    with tempfile.TemporaryDirectory(prefix="stepbench-") as folder:
+        logs = Path(folder) / LOGS_FOLDER
+        (found,) = measure_pairs(plan, sides, calibration.settings, logs, lambda _: None, tell, slowdown=slowdown)
     if found.broken:
         raise StepbenchError(f"The case fails ({found.broken.failure.message}): calibrate one that runs.")
     return found

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
-from stepbench.commands.plan import Request
 from stepbench.errors import StepbenchError
-from stepbench.records.cases import DEFAULT_EXECUTIONS, Device, Precision, Tracing, Verification
+from stepbench.records.cases import Device
 from stepbench.training.workload import BUILT_IN_WORKLOADS
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
@@ -22,50 +22,6 @@ ALL_DEVICES = "all"
 MOST_DIGITS = 9
 """Of a number that still means something; longer ones overflow in TensorFlow, or even in Python."""
 LONGEST_S = 1e9
-
-
-def measuring_request(  # noqa: PLR0913 - one argument an option, all by name.
-    *,
-    workload: str = "cifar-cnn",
-    execution: str = ",".join(DEFAULT_EXECUTIONS),
-    precision: str = ",".join(Precision),
-    device: str = ALL_DEVICES,
-    batch_size: str = "64",
-    steps_per_call: str = "1",
-    data: str = "auto",
-    plugin: Sequence[str] | None = None,
-    replicates: int = 5,
-    rounds: int = 9,
-    timeout: str = "120s",
-    input_pipeline: bool = True,
-    seed: int = 0,
-    verification: Verification | None = None,
-    tracing: Tracing | None = None,
-) -> Request:
-    """What to measure, from the texts of a command line or a pytest marker; comma lists where several make sense.
-
-    Raises:
-        StepbenchError: when a text cannot be understood.
-    """
-    return Request(
-        workloads=tuple(workload_locator(name) for name in names("--workload", workload)),
-        executions=names("--execution", execution),
-        precisions=choices("--precision", precision, Precision),
-        devices=None if device == ALL_DEVICES else choices("--device", device, Device),
-        batch_sizes=numbers("--batch-size", batch_size),
-        steps_per_call=numbers("--steps-per-call", steps_per_call),
-        data=data,
-        plugins=tuple(plugin_locator(name) for name in plugin or ()),
-        replicates=replicates
-        if replicates == 0 and (verification or tracing)
-        else at_least_one("--replicates", replicates),
-        rounds=at_least_one("--rounds", rounds),
-        timeout_s=duration("--timeout", timeout),
-        input_pipeline=input_pipeline,
-        seed=seed,
-        verification=verification,
-        tracing=tracing,
-    )
 
 
 def names(option: str, text: str) -> tuple[str, ...]:
@@ -93,6 +49,15 @@ def choices(option: str, text: str, kind: type[_Choice]) -> tuple[_Choice, ...]:
     return tuple(known[name] for name in names(option, text))
 
 
+def devices(option: str, text: str) -> tuple[Device, ...] | None:
+    """A comma list of devices; None for all that are present.
+
+    Raises:
+        StepbenchError: when one is not known.
+    """
+    return None if text == ALL_DEVICES else choices(option, text, Device)
+
+
 def numbers(option: str, text: str) -> tuple[int, ...]:
     """A comma list of whole numbers from 1 to a billion.
 
@@ -103,6 +68,15 @@ def numbers(option: str, text: str) -> tuple[int, ...]:
         if not part.isascii() or not part.isdigit() or not 1 <= len(part.lstrip("0")) <= MOST_DIGITS:
             raise StepbenchError(f"{option} takes whole numbers from 1 to {'9' * MOST_DIGITS}, not {part[:80]!r}.")
     return tuple(dict.fromkeys(int(part) for part in names(option, text)))
+
+
+def optional_numbers(option: str, text: str | None) -> tuple[int, ...]:
+    """A comma list of whole numbers from 1 to a billion, or none.
+
+    Raises:
+        StepbenchError: when one is none.
+    """
+    return () if text is None else numbers(option, text)
 
 
 def at_least_one(option: str, value: int) -> int:
@@ -152,6 +126,24 @@ def one(option: str, values: Sequence[_Value]) -> _Value:
     return values[0]
 
 
+def workload_locators(option: str, text: str) -> tuple[str, ...]:
+    """A comma list of workloads' places.
+
+    Raises:
+        StepbenchError: when one cannot be the place of a workload.
+    """
+    return tuple(workload_locator(name) for name in names(option, text))
+
+
+def plugin_locators(_: str, given: Sequence[str] | None) -> tuple[str, ...]:
+    """The places of plugins: of several, of one as it is, or of none.
+
+    Raises:
+        StepbenchError: when there is no such file.
+    """
+    return tuple(plugin_locator(name) for name in ((given,) if isinstance(given, str) else given or ()))
+
+
 def workload_locator(locator: str) -> str:
     """A workload's place, with a relative file made absolute, so that a run can be resumed from anywhere.
 
@@ -160,11 +152,14 @@ def workload_locator(locator: str) -> str:
     """
     if locator in BUILT_IN_WORKLOADS:
         return locator
+    if locator.endswith(".py"):
+        return shlex.quote(plugin_locator(locator))
     module, _, attribute = locator.rpartition(":")
     if not module or not attribute:
         known = ", ".join(BUILT_IN_WORKLOADS)
         raise StepbenchError(
-            f"There is no workload {locator!r}: use {known}, 'package.module:attribute' or 'path/to/file.py:attribute'."
+            f"There is no workload {locator!r}: use {known}, 'package.module:attribute', 'path/to/file.py:attribute' or "
+            "a training script, 'path/to/script.py'."
         )
     return f"{plugin_locator(module)}:{attribute}"
 

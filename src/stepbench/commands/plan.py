@@ -1,55 +1,25 @@
-"""What is asked for, turned into the plan of a run."""
+"""What is asked for, turned into a plan: in one place, for every command alike."""
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import msgspec
-
+from stepbench.commands.case_names import matching
+from stepbench.commands.request import Request
+from stepbench.commands.verify import with_anchors
 from stepbench.errors import StepbenchError
-from stepbench.records.cases import (
-    BUILT_IN_EXECUTIONS,
-    DEFAULT_EXECUTIONS,
-    GRAPH,
-    PLANTED,
-    Case,
-    Device,
-    Plan,
-    Precision,
-    Selection,
-    Tracing,
-    Variant,
-    Verification,
-)
+from stepbench.records.cases import BUILT_IN_EXECUTIONS, Case, Device, Plan, Selection
 
+if TYPE_CHECKING:
+    from stepbench.engine.worktrees import Checkout
+    from stepbench.records.protocol import Described
 
-@dataclass(frozen=True)
-class Request:
-    """What a command line or a pytest marker asks to be measured."""
-
-    workloads: tuple[str, ...] = ("cifar-cnn",)
-    executions: tuple[str, ...] = DEFAULT_EXECUTIONS
-    precisions: tuple[Precision, ...] = tuple(Precision)
-    devices: tuple[Device, ...] | None = None
-    """All that are present, if None."""
-    batch_sizes: tuple[int, ...] = (64,)
-    steps_per_call: tuple[int, ...] = (1,)
-    data: str = "auto"
-    plugins: tuple[str, ...] = ()
-    replicates: int = 5
-    rounds: int = 9
-    timeout_s: float = 120.0
-    input_pipeline: bool = True
-    seed: int = 0
-    verification: Verification | None = None
-    tracing: Tracing | None = None
-
-
-def with_planted_bugs(request: Request) -> Request:
-    """The request for ``verify --self-test``: every planted bug on the request's workload, in all its precisions."""
-    return replace(request, executions=(GRAPH, *PLANTED), plugins=(*request.plugins, "stepbench.training.planted"))
+UNNAMED = "unnamed"
+"""A workload whose name is not known yet."""
 
 
 @dataclass(frozen=True)
@@ -60,35 +30,24 @@ class Planned:
     data: str
 
 
-def make_plan(request: Request) -> Planned:
+def make_plan(request: Request, checkout: Checkout | None = None) -> Planned:
     """Find out what the request names, in a worker of its own, and turn it into cases.
+
+    Args:
+        request: what is asked for.
+        checkout: the revision whose files of the repository are looked at; files are taken as they are if None.
 
     Raises:
         StepbenchError: when something of it does not exist or cannot be.
     """
-    from stepbench.engine.pool import describe
-    from stepbench.records.protocol import Describe
-
-    for execution in request.executions:
-        check_execution(execution, request.plugins)
-    data = _absolute_data(request.data)
-    select(request, ("unnamed",), request.devices or (Device.CPU,))  # What is impossible shows before the wait.
-    with tempfile.TemporaryDirectory(prefix="stepbench-") as logs:
-        order = Describe(request.workloads, request.executions, request.plugins, data)
-        described = describe(order, Path(logs))
-    present = tuple(Device(device) for device in described.devices)
-    devices = request.devices or present
-    if missing := set(devices) - set(present):
-        raise StepbenchError(
-            f"TensorFlow sees no {missing.pop()} here: use --device {present[0]}, "
-            "or for a GPU install the extra 'stepbench[gpu]' and its driver."
-        )
-    cases = select(request, tuple(described.workloads), devices)
+    request = checked(request)
+    described = _describe(request, checkout)
+    cases = _chosen(request.only, _cases(request, described.batch_sizes, _devices(request, described)))
     plan = Plan(
-        cases=cases if request.replicates or not request.verification else _with_anchors(cases),
-        workloads=described.workloads,
-        # What "auto" found is what a resumed run must find too.
-        data=described.data if data == "auto" else data,
+        cases=cases if request.replicates or not request.verification else with_anchors(cases),
+        workloads=dict(zip(described.workloads, request.workloads, strict=True)),
+        # What "auto" found is what a resumed run must find too, and both sides of a gate.
+        data=described.data if request.data == "auto" else request.data,
         plugins=request.plugins,
         replicates=request.replicates,
         rounds=request.rounds,
@@ -97,8 +56,29 @@ def make_plan(request: Request) -> Planned:
         seed=request.seed,
         verification=request.verification,
         tracing=request.tracing,
+        remarks=described.remarks,
     )
     return Planned(plan, described.data)
+
+
+def checked(request: Request) -> Request:
+    """The request, its data's folder made absolute, unless something in it is seen to be wrong without TensorFlow.
+
+    Raises:
+        StepbenchError: when something is.
+    """
+    for execution in request.executions:
+        check_execution(execution, request.plugins)
+    _cases(request, {UNNAMED: 1}, request.devices or (Device.CPU,))
+    workloads = tuple(_with_arguments(place, request.script_args) for place in request.workloads)
+    return replace(request, data=_absolute_data(request.data), workloads=workloads, script_args="")
+
+
+def _with_arguments(place: str, arguments: str) -> str:
+    """A script's place with its command line; other workloads take none."""
+    from stepbench.training.locate import is_script
+
+    return f"{place} {arguments}" if arguments and is_script(place) else place
 
 
 def check_execution(name: str, plugins: tuple[str, ...]) -> None:
@@ -114,24 +94,6 @@ def check_execution(name: str, plugins: tuple[str, ...]) -> None:
         )
 
 
-def select(request: Request, workloads: tuple[str, ...], devices: tuple[Device, ...]) -> tuple[Case, ...]:
-    """The cases that a request spans.
-
-    Raises:
-        StepbenchError: when there are none.
-    """
-    selection = Selection(
-        workloads, request.executions, request.precisions, devices, request.batch_sizes, request.steps_per_call
-    )
-    return selection.cases()
-
-
-def _with_anchors(cases: tuple[Case, ...]) -> tuple[Case, ...]:
-    """The cases of a verification, with those that they are trained against."""
-    graph = Variant(GRAPH, Precision.FLOAT32)
-    return tuple(dict.fromkeys((*(msgspec.structs.replace(case.reference, variant=graph) for case in cases), *cases)))
-
-
 def _absolute_data(option: str) -> str:
     """Check ``--data`` before the wait; a relative folder is made absolute, so that a run can be resumed anywhere."""
     from stepbench.training.data import resolve_source
@@ -141,3 +103,50 @@ def _absolute_data(option: str) -> str:
             resolve_source(option)
         return option
     return str(resolve_source(option).folder)
+
+
+def _describe(request: Request, checkout: Checkout | None) -> Described:
+    from stepbench.engine.pool import describe
+    from stepbench.records.protocol import Describe
+
+    workloads, plugins = request.workloads, request.plugins
+    with tempfile.TemporaryDirectory(prefix="stepbench-") as logs:
+        if checkout is not None:
+            workloads, plugins = (tuple(map(checkout.located, places)) for places in (workloads, plugins))
+        order = Describe(workloads, request.executions, plugins, request.data, request.batch_sizes)
+        if checkout is None:
+            return describe(order, Path(logs))
+        return describe(order, Path(logs), checkout.environment, checkout.root)
+
+
+def _devices(request: Request, described: Described) -> tuple[Device, ...]:
+    present = tuple(map(Device, described.devices))
+    if missing := set(request.devices or ()) - set(present):
+        raise StepbenchError(
+            f"TensorFlow sees no {missing.pop()} here: use --device {present[0]}, "
+            "or for a GPU install the extra 'stepbench[gpu]' and its driver."
+        )
+    return request.devices or present
+
+
+def _cases(request: Request, usual: Mapping[str, int], devices: tuple[Device, ...]) -> tuple[Case, ...]:
+    """All cases of the request; of workloads with their usual batch sizes where it asks for none."""
+    selections = [
+        Selection(
+            (workload,),
+            request.executions,
+            request.precisions,
+            devices,
+            request.batch_sizes or (batch_size,),
+            request.steps_per_call,
+        )
+        for workload, batch_size in usual.items()
+    ]
+    return tuple(case for selection in selections for case in selection.cases())
+
+
+def _chosen(only: tuple[str, ...], cases: tuple[Case, ...]) -> tuple[Case, ...]:
+    for name in only:
+        if not matching(name, cases):
+            raise StepbenchError(f"--cases names {name!r}, which no case is: use an id such as {cases[0].id}.")
+    return tuple(case for case in cases if not only or any(case in matching(name, cases) for name in only))

@@ -1,4 +1,4 @@
-"""Outside the workers: everything that a diagnosis of this machine is made from. Nothing here raises or writes."""
+"""Outside the workers: all that the doctor judges this machine by. Nothing here raises or writes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from stepbench.probes.hardware import clean
 from stepbench.probes.load import watch_load
 from stepbench.probes.noise import noise_between, read_noise
 from stepbench.probes.requirements import read_misfits
-from stepbench.records.doctor import Data, Disk, Examination, TensorFlowFacts
+from stepbench.records.doctor import Data, Disk, DoctorFacts, TensorFlowFacts
+from stepbench.records.progress import Progress, Tell, untold
 from stepbench.records.protocol import Examine
 from stepbench.training.data import resolve_source
 
@@ -24,15 +25,16 @@ _LOGGED = {"TF_CPP_VMODULE": "device_compiler=1,dso_loader=1"}
 """Has TensorFlow log what XLA compiles and which shared libraries it does not find."""
 
 
-def examine(results: Path) -> Examination:
+def look(results: Path, tell: Tell = untold) -> DoctorFacts:
     """Look at this machine, at what is installed, and at the file system of ``results``; takes some 6 s."""
+    tell(Progress(0, 0, "looking at the machine and starting a worker"))
     environment, (available, limit) = collect(), memory_left()
     load = watch_load()  # Before the worker, which is a load itself.
     before = read_noise()
     facts, failure = ask_tensorflow()
     # A hypervisor takes time from those that compute, as a starting worker does.
     noise = noise_between(before, read_noise())
-    return Examination(
+    return DoctorFacts(
         environment=environment,
         load=msgspec.structs.replace(load, steal_share=noise.steal_share),
         memory_left_bytes=available - int(KEPT_FREE * limit),
@@ -49,7 +51,7 @@ def ask_tensorflow() -> tuple[TensorFlowFacts | None, str | None]:
     """What a worker says of TensorFlow, or why it says nothing."""
     try:
         with tempfile.TemporaryDirectory(prefix="stepbench-") as logs:
-            return ask_once(Examine(), Path(logs) / "examine.log", _LOGGED).facts, None
+            return ask_once(Examine(), Path(logs) / "doctor.log", _LOGGED).facts, None
     except WorkerError as error:
         return None, error.failure.message
     except (StepbenchError, OSError) as error:

@@ -9,16 +9,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from stepbench.engine.pool import Pool, WorkerError
-from stepbench.engine.rounds import MAX_TEAM, chunks
-from stepbench.engine.worktrees import Side
+from stepbench.engine.rounds import MAX_TEAM, chunks, prepare
+from stepbench.engine.worktrees import Checkout
 from stepbench.judge.gate import is_decided
 from stepbench.judge.proof import judge_block, judge_start
 from stepbench.probes.meter import LoadMeter
 from stepbench.records.cases import Case, Plan
 from stepbench.records.gate import Broken, Disturbance, GateCase, GateSettings, Pair, Quad, SideFacts, SideName
-from stepbench.records.progress import Progress
-from stepbench.records.protocol import Close, Measure, Prepare
+from stepbench.records.progress import Progress, Tell, untold
+from stepbench.records.protocol import Close, Measure
 from stepbench.records.run import Closing, Evidence, Failure, FailureKind, Phases
 
 BLOCK_S = 0.01
@@ -46,38 +48,33 @@ class Seat:
         return f"{self.case.id}/{self.side}"
 
 
-@dataclass(frozen=True)
-class SidePlan:
-    """How one side is measured: where it lies, and its own idea of where workloads and plugins are."""
-
-    side: Side
-    plan: Plan
-    slowdown: float = 0.0
-    """Planted, as a share of each call's time."""
-
-
-Sides = Mapping[SideName, SidePlan]
+Sides = Mapping[SideName, Checkout]
 
 
 def measure_pairs(
+    plan: Plan,
     sides: Sides,
-    cases: Sequence[Case],
     settings: GateSettings,
     logs: Path,
     keep: Callable[[GateCase], None],
-    report: Callable[[Progress], None] = lambda _: None,
+    tell: Tell = untold,
+    *,
+    slowdown: float = 0.0,
 ) -> tuple[GateCase, ...]:
     """Measure pairs of processes until every case is decided, or the time is up.
 
     Args:
+        plan: what to measure of both sides; where its files lie in the user's own tree.
         sides: the two revisions.
-        cases: what to measure of both.
         settings: when a case is decided.
         logs: the folder for the workers' output.
         keep: given each case whenever a pair of it is done, to write it down.
-        report: told how far it is.
+        tell: told how far it is.
+        slowdown: planted in head, as a share of each call's time.
     """
+    cases = plan.cases
     known = {case: GateCase(case) for case in cases}
+    measured = functools.partial(_measured, _Setup(plan, sides, slowdown, logs))
     ends = time.monotonic() + settings.budget_s
     longest = 0.0
     for number in range(settings.pairs):
@@ -87,19 +84,29 @@ def measure_pairs(
             if number and time.monotonic() + longest > ends:
                 return tuple(known.values())
             started = time.monotonic()
-            report(Progress(number, settings.pairs, f"pair {number + 1} of {', '.join(case.id for case in team)}"))
-            for found in _measured(sides, team, number, logs):
+            tell(Progress(number, settings.pairs, f"pair {number + 1} of {', '.join(case.id for case in team)}"))
+            for found in measured(team, number):
                 known[found.case] = _added(known[found.case], found)
                 keep(known[found.case])
             longest = max(longest, time.monotonic() - started)
     return tuple(known.values())
 
 
-def _measured(sides: Sides, team: Sequence[Case], number: int, logs: Path) -> Iterator[GateCase]:
+@dataclass(frozen=True)
+class _Setup:
+    """What all pairs of a gate have in common."""
+
+    plan: Plan
+    sides: Sides
+    slowdown: float
+    logs: Path
+
+
+def _measured(setup: _Setup, team: Sequence[Case], number: int) -> Iterator[GateCase]:
     """One pair of each case; what failed as the machine alone can make it fail is tried once more, by itself."""
-    for found in _TeamPair(sides, team, number, logs).run():
+    for found in _TeamPair(setup, team, number).run():
         if found.broken and found.broken.failure.kind in MACHINES_FAULTS:
-            yield from _TeamPair(sides, [found.case], number, logs).run()
+            yield from _TeamPair(setup, [found.case], number).run()
         else:
             yield found
 
@@ -122,12 +129,11 @@ class _Taken:
 class _TeamPair:
     """One pair of processes of each of some cases, all resident, one computing at a time."""
 
-    def __init__(self, sides: Sides, cases: Sequence[Case], number: int, logs: Path) -> None:
-        self._sides = sides
+    def __init__(self, setup: _Setup, cases: Sequence[Case], number: int) -> None:
+        self._setup = setup
         self._cases = list(cases)
         self._number = number
-        self._logs = logs
-        self._random = random.Random(f"{next(iter(sides.values())).plan.seed}/{number}")  # noqa: S311 - it shuffles.
+        self._random = random.Random(f"{setup.plan.seed}/{number}")  # noqa: S311 - it shuffles.
         self._taken = {Seat(case, side): _Taken() for case in cases for side in SideName}
         self._broken: dict[Case, Broken] = {}
         self._quads: dict[Case, list[Quad]] = {case: [] for case in cases}
@@ -137,7 +143,7 @@ class _TeamPair:
         """Measure, and give each case with its pair, or with the side that broke."""
         started = time.monotonic()
         meter = LoadMeter()
-        with Pool[Seat](self._logs) as pool:
+        with Pool[Seat](self._setup.logs) as pool:
             for action in (self._start, self._greet, self._prepare):
                 pool.each(self._live(), functools.partial(action, pool), self._fail)
             while case := self._due():
@@ -168,27 +174,22 @@ class _TeamPair:
         self._broken.setdefault(seat.case, Broken(seat.side, failure))
 
     def _start(self, pool: Pool[Seat], seat: Seat) -> None:
-        side = self._sides[seat.side].side
-        pool.start(seat, self._number, side.environment, side.root)
+        checkout = self._setup.sides[seat.side]
+        pool.start(seat, self._number, checkout.environment, checkout.root)
 
     def _greet(self, pool: Pool[Seat], seat: Seat) -> None:
         pool.greet(seat)
 
     def _prepare(self, pool: Pool[Seat], seat: Seat) -> None:
-        planned = self._sides[seat.side]
-        side, plan = planned.side, planned.plan
-        order = Prepare(
-            case=seat.case,
-            workload=plan.workloads[seat.case.workload],
-            plugins=plan.plugins,
-            data=plan.data,
-            seed=plan.seed,
+        checkout = self._setup.sides[seat.side]
+        order = msgspec.structs.replace(
+            prepare(checkout.plan(self._setup.plan), seat.case),
             block_seconds=BLOCK_S,
-            slowdown=planned.slowdown,
-            root=str(side.root),
-            elsewhere=str(side.elsewhere or ""),
+            slowdown=self._setup.slowdown if seat.side is SideName.HEAD else 0.0,
+            root=str(checkout.root),
+            elsewhere=str(checkout.elsewhere or ""),
         )
-        reply, _ = pool.ask(seat, order, plan.timeout_s)
+        reply, _ = pool.ask(seat, order, self._setup.plan.timeout_s)
         if failure := judge_start(seat.case, reply.evidence):
             raise WorkerError(failure)
         taken = self._taken[seat]
@@ -205,7 +206,7 @@ class _TeamPair:
 
     def _time_block(self, pool: Pool[Seat], seat: Seat) -> None:
         order = Measure(len(self._quads[seat.case]), self._calls(seat.case))
-        reply, _ = pool.ask(seat, order, self._sides[seat.side].plan.timeout_s)
+        reply, _ = pool.ask(seat, order, self._setup.plan.timeout_s)
         if failure := judge_block(reply.block):
             raise WorkerError(failure)
         self._taken[seat].blocks.append(reply.block.seconds / reply.block.steps)
@@ -216,7 +217,7 @@ class _TeamPair:
         return max(calls) if all(calls) else 0
 
     def _close(self, pool: Pool[Seat], seat: Seat) -> None:
-        reply, _ = pool.ask(seat, Close(input_pipeline=False), self._sides[seat.side].plan.timeout_s)
+        reply, _ = pool.ask(seat, Close(input_pipeline=False), self._setup.plan.timeout_s)
         pool.end(seat)
         self._taken[seat].closing = reply.closing
 
@@ -232,5 +233,5 @@ def _facts(taken: _Taken) -> SideFacts:
     peak = taken.closing.device_peak_bytes
     resident = max(0, taken.closing.peak_rss_bytes - taken.closing.baseline_rss_bytes)
     # A run refuses a step that is traced again while it is timed; here that may be what base does too, or the finding.
-    traces = taken.evidence.traces + taken.closing.traces
-    return SideFacts(traces, taken.phases.first_call_s, resident if peak is None else peak)
+    functions_traced = taken.evidence.traces + taken.closing.traces
+    return SideFacts(functions_traced, taken.phases.first_call_s, resident if peak is None else peak)

@@ -7,12 +7,11 @@ from itertools import groupby
 from pathlib import Path
 
 from stepbench.engine.pool import Pool, WorkerError, memory_left
-from stepbench.engine.rounds import Journal
 from stepbench.records.cases import Case, Device, Plan, Precision
 from stepbench.records.progress import Progress
 from stepbench.records.protocol import AnsweredBy, Attain, Count, ReplyT
 from stepbench.records.run import Attainable, Failure, Measurement, WorkCounted, WorkFailed
-from stepbench.records.store import LOGS_FOLDER
+from stepbench.records.store import LOGS_FOLDER, Journal
 
 MEMORY_SHARE = 0.25
 """Of what is available, for measuring the bandwidth."""

@@ -11,20 +11,18 @@ from pathlib import Path
 import msgspec
 
 from stepbench.engine.pool import Pool, WorkerError
-from stepbench.engine.rounds import MAX_TEAM, Journal, chunks
+from stepbench.engine.rounds import MAX_TEAM, chunks, prepare
 from stepbench.errors import StepbenchError
 from stepbench.judge.proof import judge_start, judge_trace
 from stepbench.records.cases import Case, Plan, Tracing
-from stepbench.records.progress import Progress
-from stepbench.records.protocol import Capture, Prepare
+from stepbench.records.progress import Progress, Tell, untold
+from stepbench.records.protocol import Capture
 from stepbench.records.run import Failure, FailureKind, Measurement, TraceCaptured, TraceFailed
-from stepbench.records.store import LOGS_FOLDER, session_of, slug
+from stepbench.records.store import LOGS_FOLDER, Journal, session_of, slug
 from stepbench.records.trace import Trace
 
 STEP_TIMEOUT_S = 2.0
 """The longest that a step may take, traced, untraced and read back."""
-
-Report = Callable[[Progress], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +51,7 @@ def profile(
     measured: Sequence[Measurement],
     journal: Journal,
     folder: Path,
-    report: Report = lambda _: None,
+    tell: Tell = untold,
 ) -> None:
     """Trace every case that has not failed and has no trace yet, each in a process that times nothing else.
 
@@ -62,7 +60,7 @@ def profile(
         measured: what is known so far.
         journal: takes the events.
         folder: the run's folder, for logs and traces.
-        report: told how far it is.
+        tell: told how far it is.
     """
     assert plan.tracing, "asked only of plans that trace"
     todo = [found.case for found in measured if not (found.failure or found.trace or found.trace_failure)]
@@ -73,12 +71,10 @@ def profile(
         journal.sync()
 
     subjects = [Subject(case, plan, case.id, session_of(case.id)) for case in todo]
-    trace_each(subjects, plan.tracing, folder, take, report)
+    trace_each(subjects, plan.tracing, folder, take, tell)
 
 
-def trace_each(
-    subjects: Sequence[Subject], settings: Tracing, folder: Path, take: Take, report: Report = lambda _: None
-) -> None:
+def trace_each(subjects: Sequence[Subject], settings: Tracing, folder: Path, take: Take, tell: Tell = untold) -> None:
     """Trace each of them, and once more, in a fresh process, those whose trace was refused.
 
     Args:
@@ -86,12 +82,12 @@ def trace_each(
         settings: how.
         folder: the run's or the gate's, for logs and traces.
         take: told of each its trace, which lies in its place, or why there is none.
-        report: told how far it is.
+        tell: told how far it is.
 
     Raises:
         StepbenchError: when logs or traces cannot be written.
     """
-    tracer = _Tracer(settings, folder, take, report, len(subjects))
+    tracer = _Tracer(settings, folder, take, tell, len(subjects))
     for subject in tracer.trace_all(subjects, is_last=False):
         tracer.trace_all([subject], is_last=True)
 
@@ -99,11 +95,11 @@ def trace_each(
 class _Tracer:
     """Captures traces, and keeps those that are good."""
 
-    def __init__(self, settings: Tracing, folder: Path, take: Take, report: Report, of_traces: int) -> None:
+    def __init__(self, settings: Tracing, folder: Path, take: Take, tell: Tell, of_traces: int) -> None:
         self._settings = settings
         self._folder = folder
         self._take = take
-        self._report = report
+        self._tell = tell
         self._traces = 0
         self._of_traces = of_traces
 
@@ -131,9 +127,8 @@ class _Tracer:
         case, plan = subject.case, subject.plan
         draft = self._folder / f".trace-{slug(subject.name)}"
         shutil.rmtree(draft, ignore_errors=True)  # Of a run that was killed.
-        prepare = Prepare(case, plan.workloads[case.workload], plan.plugins, plan.data, plan.seed, plan.block_seconds)
         try:
-            order = Capture(prepare, self._settings, str(draft.absolute()))
+            order = Capture(prepare(plan, case), self._settings, str(draft.absolute()))
             reply, _ = pool.ask(subject, order, plan.timeout_s + STEP_TIMEOUT_S * self._settings.steps)
             pool.end(subject)
             evidence, trace = reply.evidence, reply.trace
@@ -162,4 +157,4 @@ class _Tracer:
         self._take(subject, found)
 
     def _say(self, doing: str) -> None:
-        self._report(Progress(self._traces, self._of_traces, doing))
+        self._tell(Progress(self._traces, self._of_traces, doing))

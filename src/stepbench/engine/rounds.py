@@ -9,40 +9,30 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from stepbench.engine.pool import Pool, WorkerError
 from stepbench.judge.proof import judge_block, judge_end, judge_start
 from stepbench.records.cases import Case, Plan
-from stepbench.records.progress import Progress
+from stepbench.records.progress import Progress, Tell, untold
 from stepbench.records.protocol import Close, Measure, Prepare
 from stepbench.records.run import (
     BlockMeasured,
     CaseFailed,
-    Event,
     Failure,
     Measurement,
     ReplicateEnded,
     ReplicateStarted,
 )
+from stepbench.records.store import Journal
 
 MAX_TEAM = 10
 """Workers that may be resident together: each holds TensorFlow, most of a GiB."""
 REFERENCE_BLOCKS = 3
 """Blocks of the reference in a round. Its noise is in every comparison, so with k other cases it should be sampled
 about √k times as often as each (Dunnett, Journal of the American Statistical Association 50, 1955)."""
-
-
-class Journal(Protocol):
-    """Where events go."""
-
-    def append(self, event: Event) -> None:
-        """Take an event."""
-
-    def sync(self) -> None:
-        """Return once all events are on disk."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +87,11 @@ def chunks(items: Sequence[_Item], size: int) -> list[Sequence[_Item]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
+def prepare(plan: Plan, case: Case) -> Prepare:
+    """The order to make a case ready."""
+    return Prepare(case, plan.workloads[case.workload], plan.plugins, plan.data, plan.seed, plan.block_seconds)
+
+
 def blocks_of_a_round(cases: Sequence[Case]) -> list[Case]:
     """The cases that a round times, as often as it does."""
     more = REFERENCE_BLOCKS - 1 if len(cases) > 1 else 0
@@ -108,7 +103,7 @@ def measure(
     teams: Sequence[Team],
     journal: Journal,
     logs: Path,
-    report: Callable[[Progress], None] = lambda _: None,
+    tell: Tell = untold,
     budget_s: float | None = None,
 ) -> None:
     """Measure ``teams`` one after the other and write each event to the journal.
@@ -118,11 +113,11 @@ def measure(
         teams: what remains of it, from :func:`remaining_teams`.
         journal: takes the events; on disk before the next round begins.
         logs: the folder for the workers' output.
-        report: told how far it is.
+        tell: told how far it is.
         budget_s: about how long it may take; each team gets an equal share of what is left, and at least one round.
     """
     ends = None if budget_s is None else time.monotonic() + budget_s
-    ticker = _Ticker(sum(len(blocks_of_a_round(team.cases)) * team.rounds for team in teams), report)
+    ticker = _Ticker(sum(len(blocks_of_a_round(team.cases)) * team.rounds for team in teams), tell)
     failed: set[Case] = set()
     measured: set[Case] = set()
     for index, team in enumerate(teams):
@@ -139,16 +134,16 @@ def measure(
 
 
 class _Ticker:
-    """Counts blocks for the progress report."""
+    """Counts blocks for those who are told how far it is."""
 
-    def __init__(self, of_blocks: int, report: Callable[[Progress], None]) -> None:
+    def __init__(self, of_blocks: int, tell: Tell) -> None:
         self._blocks = 0
         self._of_blocks = of_blocks
-        self._report = report
+        self._tell = tell
 
     def tick(self, doing: str, blocks: int = 0) -> None:
         self._blocks += blocks
-        self._report(Progress(self._blocks, self._of_blocks, doing))
+        self._tell(Progress(self._blocks, self._of_blocks, doing))
 
 
 class _TeamRun:
@@ -197,8 +192,7 @@ class _TeamRun:
     def _prepare(self, case: Case) -> None:
         plan = self._plan
         self._ticker.tick(f"warming up {case.id}")
-        order = Prepare(case, plan.workloads[case.workload], plan.plugins, plan.data, plan.seed, plan.block_seconds)
-        reply, _ = self._pool.ask(case, order, plan.timeout_s)
+        reply, _ = self._pool.ask(case, prepare(plan, case), plan.timeout_s)
         if failure := judge_start(case, reply.evidence):
             raise WorkerError(failure)
         self._journal.append(ReplicateStarted(case.id, self._team.replicate, reply.phases, reply.evidence))

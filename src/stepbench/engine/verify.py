@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
+import shutil
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
 
 from stepbench.engine.pool import Pool, Worker, WorkerError
-from stepbench.engine.rounds import MAX_TEAM, Journal, chunks
-from stepbench.judge.training import Verdict, anchor_of, is_look, judge_curves, trains_for
+from stepbench.engine.rounds import MAX_TEAM, chunks
+from stepbench.judge.training import Verdict, is_look, judge_curves
+from stepbench.judge.verify import anchor_of, trains_for
 from stepbench.records.cases import Case, Plan, Verification
 from stepbench.records.progress import Progress
 from stepbench.records.protocol import Agree, MakeTrajectory, Train
@@ -21,7 +23,7 @@ from stepbench.records.run import (
     VerifyingEvent,
     grown,
 )
-from stepbench.records.store import LOGS_FOLDER, slug
+from stepbench.records.store import LOGS_FOLDER, Journal, slug
 
 STEP_TIMEOUT_S = 1.0
 """The longest that one training step may take on average."""
@@ -77,7 +79,7 @@ class _GroupVerification:
             return
         for chunk in chunks(todo, MAX_TEAM):
             self._agree_all(chunk)
-        self._trajectory.unlink(missing_ok=True)  # It is large, and all that it was for is in the journal.
+        shutil.rmtree(self._trajectory, ignore_errors=True)  # It is large, and all that it was for is in the journal.
         anchor = next(filter(None, (anchor_of(case, self._known) for case in self._known)), None)
         if anchor is None or not self._settings.seeds:
             return
@@ -89,7 +91,7 @@ class _GroupVerification:
     @property
     def _trajectory(self) -> Path:
         workload, device, batch_size = next(iter(self._known)).group
-        return self._folder / f"trajectory-{slug(f'{workload}/{device}/b{batch_size}')}.npz"
+        return self._folder / f".trajectory-{slug(f'{workload}/{device}/b{batch_size}')}"
 
     def _make_trajectory(self, cases: Sequence[Case]) -> bool:
         """Make the reference trajectory; without one no case can be verified."""
@@ -98,10 +100,10 @@ class _GroupVerification:
             workload=plan.workloads[case.workload],
             data=plan.data,
             device=case.device,
-            batch_size=case.batch_size,
+            cases=tuple(cases),
             seed=plan.seed,
             points=self._settings.points,
-            file=str(self._trajectory.absolute()),
+            folder=str(self._trajectory.absolute()),
         )
         self._say("following the reference trajectory")
         worker = Worker(self._folder / LOGS_FOLDER / "trajectory.log")
@@ -127,9 +129,9 @@ class _GroupVerification:
     def _agree(self, pool: Pool[Case], case: Case) -> None:
         plan = self._plan
         self._say(f"comparing steps of {case.id}")
-        file = str(self._trajectory.absolute())
-        order = Agree(case, plan.workloads[case.workload], plan.plugins, plan.data, plan.seed, file)
-        reply, _ = pool.ask(case, order, plan.timeout_s)
+        folder = str(self._trajectory.absolute())
+        order = Agree(case, plan.workloads[case.workload], plan.plugins, plan.data, plan.seed, folder)
+        reply, _ = pool.ask(case, order, plan.timeout_s + STEP_TIMEOUT_S * self._settings.steps)
         pool.end(case)
         self._take(AgreementMeasured(case.id, reply.agreement), case)
 

@@ -10,17 +10,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from stepbench.errors import StepbenchError
+from stepbench.probes.git import GitError, NoGitError, git, outside_hooks
+from stepbench.probes.hardware import clean
+from stepbench.records.cases import Plan
 from stepbench.records.gate import Revision
 
 MOST_COMMITS = 50
 """Named between base and head."""
-REPOSITORY_VARIABLES = (
-    *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR", "GIT_NAMESPACE"),
-    *("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES"),
-)
-"""Set by git for its hooks; with them, checking out base would write over the index of the user's own tree."""
-
 # Forced twice, since git locks a worktree while it adds one.
 REMOVE_WORKTREES = """
 read -r _
@@ -31,7 +30,7 @@ git -C "$1" worktree prune
 
 
 @dataclass(frozen=True)
-class Side:
+class Checkout:
     """One revision, checked out."""
 
     revision: Revision
@@ -45,9 +44,22 @@ class Side:
         own = [str(self.root / "src"), str(self.root)]
         return {"PYTHONPATH": os.pathsep.join([*own, *filter(None, [os.environ.get("PYTHONPATH")])])}
 
+    def located(self, place: str) -> str:
+        """The place of a workload or plugin here: a file in the user's own tree is this revision's file."""
+        file, ending, rest = place.partition(".py")
+        path = Path(f"{file}{ending}")
+        if self.elsewhere is None or not ending or not path.is_relative_to(self.elsewhere):
+            return place
+        return f"{self.root / path.relative_to(self.elsewhere)}{rest}"
+
+    def plan(self, plan: Plan) -> Plan:
+        """The same plan about this revision's files."""
+        workloads = {name: self.located(place) for name, place in plan.workloads.items()}
+        return msgspec.structs.replace(plan, workloads=workloads, plugins=tuple(map(self.located, plan.plugins)))
+
 
 @contextlib.contextmanager
-def checked_out(repository: Path, base: str, head: str | None) -> Iterator[tuple[Side, Side]]:
+def checked_out(repository: Path, base: str, head: str | None) -> Iterator[tuple[Checkout, Checkout]]:
     """Base and head of the repository around ``repository``; the user's own tree is left alone.
 
     Args:
@@ -82,15 +94,15 @@ def root_of(repository: Path) -> Path:
     return Path(_git(repository, "rev-parse", "--show-toplevel", otherwise=f"{repository} lies in no git repository"))
 
 
-def commits_between(side: Side, base: Revision, head: Revision) -> tuple[str, ...]:
+def commits_between(base: Checkout, head: Checkout) -> tuple[str, ...]:
     """Abbreviated hash and subject of each commit that ``head`` has and ``base`` has not, newest first."""
     log = _git(
-        side.root,
-        *("log", "--format=%h %s", f"--max-count={MOST_COMMITS}", f"{base.commit}..{head.commit}"),
+        head.root,
+        *("log", "--format=%h %s", f"--max-count={MOST_COMMITS}", f"{base.revision.commit}..{head.revision.commit}"),
         otherwise="git cannot list the commits between base and head",
     )
-    # Git keeps bytes that are no UTF-8, and a subject may hold what Python takes for the end of a line.
-    return tuple(filter(None, log.encode(errors="surrogateescape").decode(errors="replace").split("\n")))
+    # A subject may hold what Python takes for the end of a line.
+    return tuple(filter(None, clean(log).split("\n")))
 
 
 @contextlib.contextmanager
@@ -102,7 +114,7 @@ def _folder_for_worktrees(root: Path) -> Iterator[Path]:
         stdin=subprocess.PIPE,  # Its end, which comes even with SIGKILL, is the sign.
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env=_own_environment(),
+        env=outside_hooks(),
         start_new_session=True,  # Ctrl-C is for this process alone.
     )
     try:
@@ -111,15 +123,15 @@ def _folder_for_worktrees(root: Path) -> Iterator[Path]:
         keeper.communicate()
 
 
-def _add_worktree(root: Path, folder: Path, name: str) -> Side:
+def _add_worktree(root: Path, folder: Path, name: str) -> Checkout:
     commit = _commit(root, name)
     _git(root, "worktree", "add", "--detach", "--quiet", str(folder), commit, otherwise=f"git cannot check out {name}")
-    return Side(Revision(name, commit), folder, elsewhere=root)
+    return Checkout(Revision(name, commit), folder, elsewhere=root)
 
 
-def _working_tree(root: Path) -> Side:
+def _working_tree(root: Path) -> Checkout:
     dirty = bool(_git(root, "status", "--porcelain", otherwise="git cannot tell what has changed"))
-    return Side(Revision("", _commit(root, "HEAD"), dirty), root)
+    return Checkout(Revision("", _commit(root, "HEAD"), dirty), root)
 
 
 def _commit(root: Path, name: str) -> str:
@@ -127,21 +139,11 @@ def _commit(root: Path, name: str) -> str:
     return _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}", otherwise=otherwise)
 
 
-def _own_environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name not in REPOSITORY_VARIABLES}
-
-
 def _git(folder: Path, *arguments: str, otherwise: str) -> str:
+    """What git says; what is wrong if it refuses."""
     try:
-        done = subprocess.run(  # noqa: S603 - fixed arguments, and a revision after --end-of-options.
-            ["git", "-C", str(folder), *arguments],  # noqa: S607 - the user's own git.
-            capture_output=True,
-            env=_own_environment(),
-            check=True,
-        )
-    except FileNotFoundError:
+        return git(folder, *arguments)
+    except NoGitError:
         raise StepbenchError("There is no git: install it to compare revisions.") from None
-    except (OSError, subprocess.CalledProcessError) as error:
-        said = os.fsdecode(getattr(error, "stderr", b"") or b"")
-        raise StepbenchError(f"{otherwise}{f' ({said.strip().splitlines()[-1]})' if said.strip() else ''}.") from error
-    return os.fsdecode(done.stdout).rstrip("\n")
+    except GitError as error:
+        raise StepbenchError(f"{otherwise}{f' ({error})' if str(error) else ''}.") from error

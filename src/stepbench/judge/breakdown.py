@@ -61,7 +61,7 @@ def category_of(operation: Operation) -> Category:
     return Category.OPTIMIZER if in_update else Category.ELEMENT_WISE
 
 
-class Group(msgspec.Struct, frozen=True):
+class Portion(msgspec.Struct, frozen=True):
     """The time of one category in one part of the step."""
 
     part: str
@@ -74,7 +74,7 @@ class Group(msgspec.Struct, frozen=True):
 
 
 class Breakdown(msgspec.Struct, frozen=True):
-    """Where a step's time goes; the groups' seconds add up to it."""
+    """Where a step's time goes; the portions' seconds add up to it."""
 
     step_s: float
     """As measured without the profiler."""
@@ -82,18 +82,20 @@ class Breakdown(msgspec.Struct, frozen=True):
     """As the trace has it."""
     overhead: float
     """How many times longer a step takes while it is traced."""
-    groups: tuple[Group, ...]
+    portions: tuple[Portion, ...]
     """Longest first."""
 
     def by_part(self) -> dict[str, float]:
         """Seconds in each part of the step, those that no part claims under ``""``."""
-        return {part: sum(group.seconds for group in self.groups if group.part == part) for part in (*PARTS, "")}
+        return {
+            part: sum(portion.seconds for portion in self.portions if portion.part == part) for part in (*PARTS, "")
+        }
 
     def by_category(self) -> dict[Category, float]:
         """Seconds in each category that occurs, longest first."""
         sums: defaultdict[Category, float] = defaultdict(float)
-        for group in self.groups:
-            sums[group.category] += group.seconds
+        for portion in self.portions:
+            sums[portion.category] += portion.seconds
         return dict(sorted(sums.items(), key=lambda item: -item[1]))
 
     def share(self, category: Category) -> float:
@@ -103,7 +105,7 @@ class Breakdown(msgspec.Struct, frozen=True):
     @property
     def calls(self) -> float:
         """Operations a step."""
-        return sum(group.calls for group in self.groups)
+        return sum(portion.calls for portion in self.portions)
 
 
 def break_down(trace: Trace, step_s: float | None = None) -> Breakdown:
@@ -117,19 +119,19 @@ def break_down(trace: Trace, step_s: float | None = None) -> Breakdown:
         step_s: the measured seconds a step; for want of one, those of the trace's own process with the profiler off.
     """
     seconds = step_s or trace.untraced_step_s
-    groups = tuple(_groups(trace.operations, seconds / trace.step_s))
-    return Breakdown(seconds, trace.step_s, trace.step_s / trace.untraced_step_s, groups)
+    portions = tuple(_portions(trace.operations, seconds / trace.step_s))
+    return Breakdown(seconds, trace.step_s, trace.step_s / trace.untraced_step_s, portions)
 
 
-def _groups(operations: Iterable[Operation], scale: float) -> list[Group]:
+def _portions(operations: Iterable[Operation], scale: float) -> list[Portion]:
     members: defaultdict[tuple[str, Category], list[Operation]] = defaultdict(list)
     for operation in operations:
         members[operation.part, category_of(operation)].append(operation)
-    groups = []
+    portions = []
     for (part, category), mine in members.items():
         kinds: defaultdict[str, float] = defaultdict(float)
         for operation in mine:
             kinds[operation.kind] += operation.seconds * scale
         calls = sum(operation.calls for operation in mine)
-        groups.append(Group(part, category, sum(kinds.values()), calls, dict(kinds)))
-    return sorted(groups, key=lambda group: -group.seconds)
+        portions.append(Portion(part, category, sum(kinds.values()), calls, dict(kinds)))
+    return sorted(portions, key=lambda portion: -portion.seconds)

@@ -11,10 +11,10 @@ from stepbench.judge import doctor_gpu as rules_gpu
 from stepbench.judge import doctor_host as rules_host
 from stepbench.judge import doctor_tensorflow as rules_tensorflow
 from stepbench.judge.finding import Finding, Severity
-from stepbench.records.doctor import Examination
+from stepbench.records.doctor import DoctorFacts
 from stepbench.records.machine import Environment
 
-RULES: tuple[Callable[[Examination], Iterator[Finding]], ...] = (
+RULES: tuple[Callable[[DoctorFacts], Iterator[Finding]], ...] = (
     rules_tensorflow.start,
     rules_tensorflow.software,
     rules_tensorflow.threads,
@@ -37,7 +37,7 @@ RULES: tuple[Callable[[Examination], Iterator[Finding]], ...] = (
 )
 
 
-class DiagnosisVerdict(StrEnum):
+class DoctorVerdict(StrEnum):
     """Whether results can be trusted here."""
 
     FIT = "fit"
@@ -45,11 +45,11 @@ class DiagnosisVerdict(StrEnum):
     SPOILED = "spoiled"
 
 
-class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
+class DoctorJudgement(msgspec.Struct, frozen=True, kw_only=True):
     """All findings about a machine, the gravest first."""
 
     schema: int = 1
-    verdict: DiagnosisVerdict
+    verdict: DoctorVerdict
     findings: tuple[Finding, ...]
     environment: Environment
 
@@ -58,17 +58,17 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
         return sum(finding.severity is severity for finding in self.findings)
 
 
-def diagnose(found: Examination) -> Diagnosis:
+def judge_doctor(found: DoctorFacts) -> DoctorJudgement:
     """Apply every rule."""
     order = tuple(Severity)
     findings = sorted(
         (finding for rule in RULES for finding in rule(found)), key=lambda finding: order.index(finding.severity)
     )
-    return Diagnosis(verdict=_verdict(findings), findings=tuple(findings), environment=found.environment)
+    return DoctorJudgement(verdict=_verdict(findings), findings=tuple(findings), environment=found.environment)
 
 
-def _verdict(findings: list[Finding]) -> DiagnosisVerdict:
+def _verdict(findings: list[Finding]) -> DoctorVerdict:
     severities = {finding.severity for finding in findings}
     if Severity.SPOILS in severities:
-        return DiagnosisVerdict.SPOILED
-    return DiagnosisVerdict.HINDERED if Severity.HINDERS in severities else DiagnosisVerdict.FIT
+        return DoctorVerdict.SPOILED
+    return DoctorVerdict.HINDERED if Severity.HINDERS in severities else DoctorVerdict.FIT

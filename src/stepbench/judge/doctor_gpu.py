@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from stepbench.judge.finding import Finding, fine, hinders, lacks, size, spoils
-from stepbench.records.doctor import Examination
+from stepbench.records.doctor import DoctorFacts
 from stepbench.records.machine import GIB, Gpu
 
 HIDING_VARIABLE = "CUDA_VISIBLE_DEVICES"
@@ -20,7 +20,7 @@ BFLOAT16_SINCE, TENSOR_CORES_SINCE = (8, 0), (7, 0)
 """Compute capabilities."""
 
 
-def visibility(found: Examination) -> Iterator[Finding]:
+def visibility(found: DoctorFacts) -> Iterator[Finding]:
     """Whether TensorFlow uses the GPUs that are there, and if not, why."""
     usable = found.tensorflow.gpus if found.tensorflow else 0
     there = len(found.environment.gpus)
@@ -38,7 +38,7 @@ def visibility(found: Examination) -> Iterator[Finding]:
         yield lacks("GPU", what, "if there should be one: in a container start it with --gpus all; else see 'lspci'")
 
 
-def _no_driver(found: Examination) -> Finding:
+def _no_driver(found: DoctorFacts) -> Finding:
     driver = found.driver
     what = f"there is an NVIDIA GPU, but its driver does not answer ({driver.nvml_problem or 'it shows none'})"
     if driver.version is None:
@@ -47,7 +47,7 @@ def _no_driver(found: Examination) -> Finding:
     return lacks("GPU", f"{what}; its kernel module is {driver.version}", remedy)
 
 
-def _hidden(found: Examination) -> Iterator[Finding]:
+def _hidden(found: DoctorFacts) -> Iterator[Finding]:
     """There are GPUs that TensorFlow does not use; a TensorFlow that does not start is told of elsewhere."""
     facts, variables = found.tensorflow, found.environment.variables
     if facts is None:
@@ -69,7 +69,7 @@ def _hidden(found: Examination) -> Iterator[Finding]:
     yield lacks("GPU", f"there is a GPU, but TensorFlow does not use it: {what}", remedy)
 
 
-def compatibility(found: Examination) -> Iterator[Finding]:
+def compatibility(found: DoctorFacts) -> Iterator[Finding]:
     """Whether driver, GPU and TensorFlow's CUDA fit together."""
     facts = found.tensorflow
     if facts is None or facts.cuda is None:
@@ -97,7 +97,7 @@ def _code(label: str, capability: tuple[int, int], gpu_code: tuple[str, ...]) ->
         yield lacks(label, f"TensorFlow is not built for {named}", "use a TensorFlow that supports this GPU")
 
 
-def precisions(found: Examination) -> Iterator[Finding]:
+def precisions(found: DoctorFacts) -> Iterator[Finding]:
     """Which precisions the GPU has units for."""
     for label, gpu in _labelled(found):
         capability = gpu.compute_capability
@@ -111,7 +111,7 @@ def precisions(found: Examination) -> Iterator[Finding]:
             yield lacks(label, what, "leave mixed_float16 out on this GPU with --precision")
 
 
-def profiling(found: Examination) -> Iterator[Finding]:
+def profiling(found: DoctorFacts) -> Iterator[Finding]:
     """Whether GPU kernels may be traced."""
     driver = found.driver
     if not found.environment.gpus or driver.restricts_profiling is None:
@@ -128,7 +128,7 @@ def profiling(found: Examination) -> Iterator[Finding]:
         yield fine("CUPTI", "this user may trace GPU kernels")
 
 
-def state(found: Examination) -> Iterator[Finding]:
+def state(found: DoctorFacts) -> Iterator[Finding]:
     """Whether the GPU is free, awake and at its full clock."""
     for label, gpu in _labelled(found):
         findings = [*_neighbours(label, gpu), *_clocks(label, gpu)]
@@ -159,7 +159,7 @@ def _clocks(label: str, gpu: Gpu) -> Iterator[Finding]:
         yield hinders(label, what, "see 'nvidia-smi -q -d CLOCK,POWER' for the limits that are set")
 
 
-def _labelled(found: Examination) -> Iterator[tuple[str, Gpu]]:
+def _labelled(found: DoctorFacts) -> Iterator[tuple[str, Gpu]]:
     gpus = found.environment.gpus
     return ((f"GPU {index}" if len(gpus) > 1 else "GPU", gpu) for index, gpu in enumerate(gpus))
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from stepbench.judge.finding import Finding, fine, hinders, lacks, size, spoils
 from stepbench.records.cases import Precision
-from stepbench.records.doctor import Examination
+from stepbench.records.doctor import DoctorFacts
 from stepbench.records.machine import GIB
 
 NATIVE_FEATURES = {
@@ -32,7 +32,7 @@ DISK_HINDERS_BYTES = GIB
 FEWEST_FILES = 1000
 
 
-def precisions(found: Examination) -> Iterator[Finding]:
+def precisions(found: DoctorFacts) -> Iterator[Finding]:
     """Which precisions the processor computes in by itself."""
     cpu = found.environment.cpu
     if not cpu.features:
@@ -53,7 +53,7 @@ def precisions(found: Examination) -> Iterator[Finding]:
         )
 
 
-def frequency(found: Examination) -> Iterator[Finding]:
+def frequency(found: DoctorFacts) -> Iterator[Finding]:
     """Whether the clock stays where it is."""
     cpu = found.environment.cpu
     if cpu.governor not in (None, "performance"):
@@ -74,7 +74,7 @@ def frequency(found: Examination) -> Iterator[Finding]:
         yield fine("clock", told if cpu.turbo is None else f"{told}, turbo is off")
 
 
-def processors(found: Examination) -> Iterator[Finding]:
+def processors(found: DoctorFacts) -> Iterator[Finding]:
     """Whether all processors may be used."""
     cpu, allowed = found.environment.cpu, found.load.cores
     if cpu.logical_cores and allowed < cpu.logical_cores:
@@ -93,7 +93,7 @@ def processors(found: Examination) -> Iterator[Finding]:
         yield fine("processors", f"all {allowed} may be used")
 
 
-def others(found: Examination) -> Iterator[Finding]:
+def others(found: DoctorFacts) -> Iterator[Finding]:
     """Whether other processes take processors away."""
     load, usable = found.load, found.environment.cpu.usable_cores
     if load.others_cores is None:
@@ -111,7 +111,7 @@ def others(found: Examination) -> Iterator[Finding]:
         yield from _recently(found, what)
 
 
-def _recently(found: Examination, now: str) -> Iterator[Finding]:
+def _recently(found: DoctorFacts, now: str) -> Iterator[Finding]:
     average, cores = found.environment.load_average, found.environment.cpu.logical_cores
     if average and cores and average[0] >= cores:
         yield hinders(
@@ -124,7 +124,7 @@ def _recently(found: Examination, now: str) -> Iterator[Finding]:
         yield fine("load", now)
 
 
-def steal(found: Examination) -> Iterator[Finding]:
+def steal(found: DoctorFacts) -> Iterator[Finding]:
     """Whether a hypervisor takes processors away."""
     share = found.load.steal_share
     if share is None:
@@ -139,7 +139,7 @@ def steal(found: Examination) -> Iterator[Finding]:
         yield fine("steal", what)
 
 
-def memory(found: Examination) -> Iterator[Finding]:
+def memory(found: DoctorFacts) -> Iterator[Finding]:
     """Whether the workers have room."""
     if found.memory_left_bytes is None:
         return
@@ -154,7 +154,7 @@ def memory(found: Examination) -> Iterator[Finding]:
         yield fine("memory", what)
 
 
-def disk(found: Examination) -> Iterator[Finding]:
+def disk(found: DoctorFacts) -> Iterator[Finding]:
     """Whether results can be kept."""
     disk, remedy = found.disk, "free some space, or choose another folder with --results"
     if disk.problem:
@@ -174,7 +174,7 @@ def disk(found: Examination) -> Iterator[Finding]:
         yield fine("disk", what)
 
 
-def data(found: Examination) -> Iterator[Finding]:
+def data(found: DoctorFacts) -> Iterator[Finding]:
     """Whether the real data is here."""
     data = found.data
     if data.problem:

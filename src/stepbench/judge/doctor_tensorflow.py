@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from stepbench.judge.finding import Finding, Severity, fine, hinders, spoils
-from stepbench.records.doctor import Examination
+from stepbench.records.doctor import DoctorFacts
 from stepbench.records.machine import ONEDNN_VARIABLE
 
 ONEDNN_FEATURES = {"avx512_vnni", "avx512_bf16", "avx_vnni", "amx_tile", "amx_int8", "amx_bf16"}
@@ -93,7 +93,7 @@ SETTINGS = (
 )
 
 
-def start(found: Examination) -> Iterator[Finding]:
+def start(found: DoctorFacts) -> Iterator[Finding]:
     """Whether workers start at all."""
     if found.tensorflow is None:
         why = found.tensorflow_failure or "it gave no reason"
@@ -110,7 +110,7 @@ def start(found: Examination) -> Iterator[Finding]:
     yield fine("TensorFlow", f"it starts, and compiles with XLA ({', '.join(versions)})")
 
 
-def onednn(found: Examination) -> Iterator[Finding]:
+def onednn(found: DoctorFacts) -> Iterator[Finding]:
     """Whether TensorFlow's fast CPU kernels are those that it would use by itself."""
     environment = found.environment
     value = environment.variables.get(ONEDNN_VARIABLE)
@@ -129,7 +129,7 @@ def onednn(found: Examination) -> Iterator[Finding]:
         yield fine("oneDNN", f"it is {'on' if found.tensorflow.onednn else 'off'}, as TensorFlow has it on this CPU")
 
 
-def xla_flags(found: Examination) -> Iterator[Finding]:
+def xla_flags(found: DoctorFacts) -> Iterator[Finding]:
     """Whether XLA compiles what it is asked to, and as it is meant to."""
     findings = [*_auto_clustering(found), *_other_flags(found)]
     yield from findings
@@ -137,7 +137,7 @@ def xla_flags(found: Examination) -> Iterator[Finding]:
         yield fine("XLA flags", "none changes what XLA does")
 
 
-def _auto_clustering(found: Examination) -> Iterator[Finding]:
+def _auto_clustering(found: DoctorFacts) -> Iterator[Finding]:
     flags = parse_flags(found.environment.variables.get("TF_XLA_FLAGS", ""))
     asked = _clusters(flags.get("tf_xla_auto_jit", "0"))
     seen = found.tensorflow is not None and found.tensorflow.compiles_graphs
@@ -150,7 +150,7 @@ def _auto_clustering(found: Examination) -> Iterator[Finding]:
         yield hinders("XLA flags", what, remedy)
 
 
-def _other_flags(found: Examination) -> Iterator[Finding]:
+def _other_flags(found: DoctorFacts) -> Iterator[Finding]:
     for variable in _FLAGS if found.tensorflow else ():  # Else these may be why it does not start.
         value = found.environment.variables.get(variable, "").strip()
         if value and not value.startswith("-"):
@@ -162,7 +162,7 @@ def _other_flags(found: Examination) -> Iterator[Finding]:
             yield hinders("XLA flags", what, f"unset {variable}, unless training runs with it too")
 
 
-def threads(found: Examination) -> Iterator[Finding]:
+def threads(found: DoctorFacts) -> Iterator[Finding]:
     """Whether TensorFlow computes on all processors that it may use, and on no more."""
     usable, facts, variables = found.environment.cpu.usable_cores, found.tensorflow, found.environment.variables
     if usable is None:
@@ -196,7 +196,7 @@ def _thread_count(variable: str, count: int, usable: float, value: str | None) -
     return spoils("threads", told, remedy) if count == 1 else hinders("threads", told, remedy)
 
 
-def _numpy_threads(found: Examination, usable: float) -> Iterator[Finding]:
+def _numpy_threads(found: DoctorFacts, usable: float) -> Iterator[Finding]:
     for variable in NUMPY_THREADS:
         value = found.environment.variables.get(variable)
         count = _number(value)
@@ -205,7 +205,7 @@ def _numpy_threads(found: Examination, usable: float) -> Iterator[Finding]:
             yield hinders("threads", what, f"unset {variable}, if your data is made with them")
 
 
-def settings(found: Examination) -> Iterator[Finding]:
+def settings(found: DoctorFacts) -> Iterator[Finding]:
     """Whether environment variables change what is measured."""
     variables = found.environment.variables
     for setting in SETTINGS:
@@ -216,7 +216,7 @@ def settings(found: Examination) -> Iterator[Finding]:
         yield Finding(setting.severity, "settings", what, f"unset {setting.variable}")
 
 
-def software(found: Examination) -> Iterator[Finding]:
+def software(found: DoctorFacts) -> Iterator[Finding]:
     """Whether what is installed fits together, by what its authors say."""
     for misfit in found.misfits:
         has = f"{misfit.found} is installed" if misfit.found else "it is not installed"

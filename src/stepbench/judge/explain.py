@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from stepbench.judge.breakdown import Breakdown, Category, Group, base_kind
+from stepbench.judge.breakdown import Breakdown, Category, Portion, base_kind
 
 
 class Contribution(msgspec.Struct, frozen=True):
@@ -40,8 +40,8 @@ class Explanation(msgspec.Struct, frozen=True):
 
 def explain(a: Breakdown, b: Breakdown) -> Explanation:
     """Account for the difference between two cases."""
-    mine = {(group.part, group.category): group for group in a.groups}
-    other = {(group.part, group.category): group for group in b.groups}
+    mine = {(portion.part, portion.category): portion for portion in a.portions}
+    other = {(portion.part, portion.category): portion for portion in b.portions}
     contributions = [
         _contribution(part, category, mine.get((part, category)), other.get((part, category)))
         for part, category in dict.fromkeys((*mine, *other))
@@ -56,12 +56,12 @@ def explain(a: Breakdown, b: Breakdown) -> Explanation:
     )
 
 
-def _contribution(part: str, category: Category, a: Group | None, b: Group | None) -> Contribution:
-    empty = Group(part, category, 0.0, 0.0, {})
+def _contribution(part: str, category: Category, a: Portion | None, b: Portion | None) -> Contribution:
+    empty = Portion(part, category, 0.0, 0.0, {})
     a, b = a or empty, b or empty
     kinds: dict[str, float] = {}
-    for group, sign in ((a, -1), (b, 1)):
-        for kind, seconds in group.kinds.items():
+    for portion, sign in ((a, -1), (b, 1)):
+        for kind, seconds in portion.kinds.items():
             kinds[base_kind(kind)] = kinds.get(base_kind(kind), 0.0) + sign * seconds
     mostly = max(kinds, key=lambda kind: abs(kinds[kind]), default="")
     return Contribution(part, category, a.seconds, b.seconds, a.calls, b.calls, mostly)

@@ -1,4 +1,4 @@
-"""What a diagnosis consists of."""
+"""What the doctor finds."""
 
 from __future__ import annotations
 

@@ -204,8 +204,9 @@ def _guards(
     logs = [math.log(_total(pair, "head") / _total(pair, "base")) for pair in pairs]
     if totals and proved(logs, math.log1p(settings.threshold), alpha):
         found.append(f"all steps together take {math.exp(statistics.fmean(logs)):.3f}× as long")
-    if all(pair.head.traces > pair.base.traces for pair in pairs):
-        found.append(f"the step is traced {pairs[0].head.traces} times, not {pairs[0].base.traces}")
+    if all(pair.head.functions_traced > pair.base.functions_traced for pair in pairs):
+        first = pairs[0]
+        found.append(f"the step is traced {first.head.functions_traced} times, not {first.base.functions_traced}")
     if _grew(pairs, lambda side: side.peak_memory_bytes, MEMORY_SHARE, MEMORY_BYTES, alpha, proved):
         found.append(f"the peak of memory is {_growth(pairs, lambda side: side.peak_memory_bytes):.2f}× as high")
     if _grew(pairs, lambda side: side.first_call_s, FIRST_CALL_SHARE, FIRST_CALL_S, alpha, proved):

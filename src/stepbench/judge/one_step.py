@@ -23,6 +23,7 @@ MOST_COMPLAINTS = 3
 
 _PARTS = {
     "gradients": "gradient of {}",
+    "changes": "change of {}",
     "updates": "update of {}",
     "slots": "optimizer variable {}",
     "statistics": "{}",
@@ -34,8 +35,13 @@ def complaints(agreement: Agreement) -> tuple[str, ...]:
     """What is wrong with a step, the worst first; nothing for an innocent one."""
     found = [_judge("loss", [point.loss for point in agreement.points], agreement.points)]
     for part, title in _PARTS.items():
-        by_tensor = zip(*(getattr(point, part) for point in agreement.points), strict=True)
-        found += [_judge(title.format(tensors[0].name), tensors, agreement.points) for tensors in by_tensor]
+        by_name: dict[str, list[tuple[TensorError, Point]]] = {}
+        for point in agreement.points:
+            for number, tensor in enumerate(getattr(point, part)):
+                by_name.setdefault(f"{number}/{tensor.name}", []).append((tensor, point))
+        for seen in by_name.values():
+            tensors, points = zip(*seen, strict=True)
+            found.append(_judge(title.format(tensors[0].name), tensors, points))
     worst = sorted((complaint for complaint in found if complaint), reverse=True)
     more = len(worst) - MOST_COMPLAINTS
     sentences = [sentence for _, sentence in worst[:MOST_COMPLAINTS]]

@@ -26,6 +26,8 @@ def judge_start(case: Case, evidence: Evidence) -> Failure | None:
 
 def judge_end(closing: Closing) -> Failure | None:
     """The failure that shows only once the blocks were timed, if any."""
+    if not closing.finite_variables:
+        return Failure(FailureKind.NON_FINITE, "A variable is NaN or infinite after the last block.")
     complaints = []
     if closing.traces:
         complaints.append(
@@ -120,8 +122,8 @@ def _execution(case: Case, evidence: Evidence) -> list[str]:
     """Judge the claim (eager, graph or xla) by where the step's products ran."""
     ran_in = set(evidence.compute_ops)
     complaints = []
-    if evidence.claims == EAGER and ran_in - {EAGER}:
-        complaints.append("it claims to be eager, but its products run inside compiled functions")
+    if evidence.claims == EAGER and _runs_compiled(evidence):
+        complaints.append("it claims to be eager, but the step runs inside compiled functions")
     if evidence.claims in (GRAPH, XLA) and not evidence.function_calls:
         complaints.append(f"it claims to be {evidence.claims}, but calls no compiled function")
     elif evidence.claims in (GRAPH, XLA) and EAGER in ran_in:
@@ -135,6 +137,14 @@ def _execution(case: Case, evidence: Evidence) -> list[str]:
     if case.variant.execution == GRAPH and XLA in ran_in:
         complaints.append("it is to run as a graph, but was compiled by XLA")
     return complaints
+
+
+def _runs_compiled(evidence: Evidence) -> bool:
+    """Whether the step, not just a layer of it, is compiled: its updates are made inside of functions too."""
+    if evidence.compiles_itself:  # There is no other way to run it; reports say so.
+        return False
+    outside = set(evidence.compute_ops) - {EAGER}
+    return bool(outside) and not evidence.eager_updates
 
 
 def _compute_dtype(case: Case, evidence: Evidence) -> list[str]:

@@ -1,4 +1,4 @@
-"""Level 2: does free-running training end where the reference's ends? And the verdict from both levels.
+"""Level 2: does free-running training end where the reference's ends?
 
 Two one-sided tests (TOST; Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 15, 1987) on differences that
 are paired by seed: ``equivalent`` when the confidence interval of the mean difference lies within the margin for every
@@ -11,33 +11,25 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 
 import msgspec
 
-from stepbench.judge.one_step import agrees, complaints
 from stepbench.judge.statistics import mean_interval, t_quantile
 from stepbench.records.cases import (
-    DEFAULT_EXECUTIONS,
-    EAGER,
-    GRAPH,
-    Case,
-    Precision,
-    Variant,
     Verification,
     final_steps,
 )
-from stepbench.records.run import Measurement
-from stepbench.records.verify import Curve
+from stepbench.records.verify import Curve, Test
 
 ERROR = 0.05
 """The chance, over all looks, to call variants equivalent that differ by the margin, or different that do not."""
 FIRST_LOOK = 4
 LOOK_EVERY = 2
-ACCURACY_MARGIN = 0.02
-MEASURES = 2
-"""The final training loss and the test accuracy."""
+LOSS = "final training loss"
+MOST_FAULTS = 3
+"""Told of the audit of the updates."""
 
 
 class Verdict(StrEnum):
@@ -56,107 +48,6 @@ class Equivalence(msgspec.Struct, frozen=True):
     why: tuple[str, ...] = ()
 
 
-def judge_cases(measurements: Sequence[Measurement], settings: Verification) -> dict[Case, Equivalence]:
-    """The verdict of every case."""
-    by_case = {measurement.case: measurement for measurement in measurements}
-    return {case: _judge_case(by_case[case], by_case, settings) for case in by_case}
-
-
-def anchor_of(case: Case, by_case: Mapping[Case, Measurement]) -> Measurement | None:
-    """The measurement whose trainings stand for the reference's: graph/float32, or else a float32 twin of it.
-
-    Eager steps are several times slower; level 1 shows that the anchor's step is the reference's up to rounding.
-    """
-    candidates = [
-        measurement
-        for measurement in by_case.values()
-        if measurement.case.group == case.group
-        and measurement.case.variant.precision is Precision.FLOAT32
-        and measurement.case.variant.execution in DEFAULT_EXECUTIONS
-        and agrees(measurement.agreement)
-    ]
-    return min(candidates, key=lambda found: (not _is_anchor_kind(found.case), _step_s(found)), default=None)
-
-
-def trains_for(measurement: Measurement, by_case: Mapping[Case, Measurement]) -> Measurement | None:
-    """The measurement whose trainings speak for this one: itself, or another that differs by rounding only.
-
-    Built-in executions are one step wrapped in different ways, so where level 1 finds that two of the same precision
-    both agree, the faster one trains for both. Any other step trains itself, as it may hide a state that level 1
-    cannot set; it is spared the rest once a whole training is bit-identical to a built-in one's. None when level 1
-    found it different.
-    """
-    if measurement.agreement is None or complaints(measurement.agreement):
-        return None
-    twins = [other for other in by_case.values() if _is_twin(measurement, other)]
-    # The anchor, which trains in any case, speaks for all of float32.
-    return min(twins, key=lambda twin: (not _is_anchor_kind(twin.case), _step_s(twin)), default=measurement)
-
-
-def _is_twin(measurement: Measurement, other: Measurement) -> bool:
-    mine, theirs = measurement.case, other.case
-    if mine.group != theirs.group or mine.variant.precision != theirs.variant.precision:
-        return False
-    if theirs.steps_per_call > 1 or theirs.variant.execution not in DEFAULT_EXECUTIONS or not agrees(other.agreement):
-        return False
-    if mine.variant.execution in DEFAULT_EXECUTIONS:
-        return agrees(measurement.agreement)
-    others = {curve.seed: curve.losses for curve in other.curves}
-    return bool(measurement.curves) and all(others.get(curve.seed) == curve.losses for curve in measurement.curves)
-
-
-def _is_anchor_kind(case: Case) -> bool:
-    return case.variant == Variant(GRAPH, Precision.FLOAT32)
-
-
-def _step_s(measurement: Measurement) -> float:
-    return measurement.agreement.step_s if measurement.agreement else math.inf
-
-
-def _judge_case(measurement: Measurement, by_case: Mapping[Case, Measurement], settings: Verification) -> Equivalence:
-    if measurement.agreement is None:
-        failure = measurement.verification_failure
-        return Equivalence(why=(f"{failure.kind}: {failure.message}",) if failure else ())
-    if wrong := complaints(measurement.agreement):
-        return Equivalence(Verdict.DIFFERENT, wrong)
-    variant = measurement.case.variant
-    if (variant.execution, variant.precision) == (EAGER, Precision.FLOAT32):
-        return Equivalence(Verdict.EQUIVALENT, ("it is the reference",))
-    return _judge_trainings(measurement, by_case, settings)
-
-
-def _judge_trainings(
-    measurement: Measurement, by_case: Mapping[Case, Measurement], settings: Verification
-) -> Equivalence:
-    anchor, trained = anchor_of(measurement.case, by_case), trains_for(measurement, by_case)
-    if anchor is None:
-        return Equivalence(why=("no float32 variant to train against: add graph/float32",))
-    assert trained, "level 1 found nothing"
-    notes = _notes(measurement, trained)
-    if trained.case == anchor.case:
-        return Equivalence(Verdict.EQUIVALENT, ("its step is the reference's up to rounding", *notes))
-    if failure := trained.verification_failure or anchor.verification_failure:
-        return Equivalence(why=(f"{failure.kind}: {failure.message}", *notes))
-    judged = judge_curves(trained.curves, anchor.curves, settings)
-    return Equivalence(judged.verdict, (*judged.why, *notes))
-
-
-def _notes(measurement: Measurement, trained: Measurement) -> tuple[str, ...]:
-    agreement = measurement.agreement
-    assert agreement, "asked only of cases with level 1"
-    notes = []
-    if agreement.not_comparable:
-        notes.append(f"not comparable at level 1: {agreement.not_comparable}")
-    elif not agreement.gradients_seen:
-        notes.append("gradients could not be seen at level 1")
-    if agreement.reference != "float64" and not agreement.not_comparable:
-        notes.append(f"level 1 is against {agreement.reference}: there is no comparable float64 build")
-    if trained.case != measurement.case:
-        alike = "its trainings are bit-identical" if measurement.curves else "their steps are equal up to rounding"
-        notes.append(f"level 2 inherited from {trained.case.variant}: {alike}")
-    return tuple(notes)
-
-
 def judge_curves(mine: Sequence[Curve], reference: Sequence[Curve], settings: Verification) -> Equivalence:
     """The verdict of level 2 on all seeds that both have."""
     others = {curve.seed: curve for curve in reference}
@@ -166,25 +57,38 @@ def judge_curves(mine: Sequence[Curve], reference: Sequence[Curve], settings: Ve
     for curve in reference:
         if _diverged(curve):
             return Equivalence(Verdict.INCONCLUSIVE, (f"the reference's own loss {_where_diverged(curve)}",))
+    if faulty := _faults(mine, reference):
+        return Equivalence(Verdict.DIFFERENT, faulty)
     pairs = [(curve, others[curve.seed]) for curve in mine if curve.seed in others]
-    pairs = [(one, other) for one, other in pairs if _accuracies(one) and _accuracies(other)]
     if len(pairs) < FIRST_LOOK:
         return Equivalence(
             Verdict.INCONCLUSIVE, (f"{len(pairs)} seeds are too few to judge: give at least {FIRST_LOOK}",)
         )
-    loss_margin, accuracy_margin = margins([other for _, other in pairs], settings)
+    return _judge_pairs(pairs, settings)
+
+
+def _judge_pairs(pairs: Sequence[tuple[Curve, Curve]], settings: Verification) -> Equivalence:
+    measures = [(LOSS, [(final_loss(a), final_loss(b)) for a, b in pairs])]
+    for name in figure_names([curve for pair in pairs for curve in pair]):
+        measures.append((f"test {name}", [(mean_figure(a, name), mean_figure(b, name)) for a, b in pairs]))
     error = ERROR / _looks(settings.seeds)
-    judged = [
-        _judge_differences(
-            "final training loss", [final_loss(a) - final_loss(b) for a, b in pairs], loss_margin, error
-        ),
-        _judge_differences("test accuracy", [_accuracy(a) - _accuracy(b) for a, b in pairs], accuracy_margin, error),
-    ]
+    judged = []
+    for what, values in measures:
+        margin = margin_of([other for _, other in values], settings)
+        judged.append(_judge_differences(what, [a - b for a, b in values], margin, error, len(measures)))
     verdicts = {verdict for verdict, _ in judged}
-    for verdict in (Verdict.DIFFERENT, Verdict.INCONCLUSIVE, Verdict.EQUIVALENT):
-        if verdict in verdicts:
-            return Equivalence(verdict, tuple(why for found, why in judged if found is verdict))
-    raise AssertionError("one of the three verdicts was given")
+    worst = next(v for v in (Verdict.DIFFERENT, Verdict.INCONCLUSIVE, Verdict.EQUIVALENT) if v in verdicts)
+    return Equivalence(worst, tuple(why for found, why in judged if found is worst))
+
+
+def _faults(mine: Sequence[Curve], reference: Sequence[Curve]) -> tuple[str, ...]:
+    """What the audit of the updates found; nothing where the reference's own updates do not stand it."""
+    if any(curve.faults for curve in reference):
+        return ()
+    found = [(curve, fault) for curve in mine for fault in curve.faults]
+    told = [f"{fault.what} in step {fault.step + 1} (seed {curve.seed})" for curve, fault in found[:MOST_FAULTS]]
+    more = len(found) - len(told)
+    return (*told, *([f"and in {more} more"] if more else []))
 
 
 def _diverged(curve: Curve) -> bool:
@@ -195,12 +99,9 @@ def _where_diverged(curve: Curve) -> str:
     return f"is NaN or infinite from step {len(curve.losses)} on (seed {curve.seed})"
 
 
-def margins(reference: Sequence[Curve], settings: Verification) -> tuple[float, float]:
-    """For the final loss and the test accuracy: as set, but no narrower than seeds spread in the reference itself."""
-    losses = [final_loss(curve) for curve in reference]
-    accuracies = [_accuracy(curve) for curve in reference]
-    loss = max(settings.margin * statistics.fmean(losses), statistics.stdev(losses))
-    return loss, max(ACCURACY_MARGIN, statistics.stdev(accuracies))
+def margin_of(reference: Sequence[float], settings: Verification) -> float:
+    """In the unit of the values: as set, as a share of their mean, but no narrower than seeds spread by themselves."""
+    return max(settings.margin * abs(statistics.fmean(reference)), statistics.stdev(reference))
 
 
 def final_loss(curve: Curve) -> float:
@@ -218,23 +119,36 @@ def _looks(seeds: int) -> int:
     return 1 + max(0, math.ceil((seeds - FIRST_LOOK) / LOOK_EVERY))
 
 
-def _accuracy(curve: Curve) -> float:
-    """The mean accuracy over the evaluations of a training that stayed finite."""
-    return statistics.fmean(_accuracies(curve))
+def figures_of(test: Test) -> dict[str, float | None]:
+    """What an evaluation gave beside the loss; records of before have an accuracy of its own."""
+    return test.figures if test.accuracy is None else {"accuracy": test.accuracy, **test.figures}
 
 
-def _accuracies(curve: Curve) -> list[float]:
-    return [test.accuracy for test in curve.tests if test.accuracy is not None]
+def figure_names(curves: Sequence[Curve]) -> list[str]:
+    """The figures that every training has, finite."""
+    having = [
+        {name for test in curve.tests for name, value in figures_of(test).items() if value is not None}
+        for curve in curves
+    ]
+    return sorted(set.intersection(*having)) if having else []
 
 
-def _judge_differences(what: str, differences: Sequence[float], margin: float, error: float) -> tuple[Verdict, str]:
-    """The verdict on one measure at one look, which may err with the chance ``error``."""
+def mean_figure(curve: Curve, name: str) -> float:
+    """The mean over the evaluations of a training."""
+    values = [figures_of(test).get(name) for test in curve.tests]
+    return statistics.fmean(value for value in values if value is not None)
+
+
+def _judge_differences(
+    what: str, differences: Sequence[float], margin: float, error: float, measures: int
+) -> tuple[Verdict, str]:
+    """The verdict on one of some measures at one look, which may err with the chance ``error``."""
 
     def described(low: float, high: float) -> str:
         mean = statistics.fmean(differences)
-        return f"{what} {mean:+.3f} [{low:+.3f}, {high:+.3f}], margin {margin:.3f}, {len(differences)} seeds"
+        return f"{what} {mean:+.3g} [{low:+.3g}, {high:+.3g}], margin {margin:.3g}, {len(differences)} seeds"
 
-    low, high = _bounds(differences, 1 - error / MEASURES)
+    low, high = _bounds(differences, 1 - error / measures)
     if low > margin or high < -margin:
         return Verdict.DIFFERENT, described(low, high)
     confidence = 1 - 2 * error

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stepbench.probes.hardware import read_fact
 from stepbench.records.cases import Device
 
 MICRO, MILLI = 1e-6, 1e-3
@@ -67,10 +68,7 @@ def _processors(root: Path) -> EnergyMeter | None:
 
 def _is_package(zone: Path) -> bool:
     """Not the whole board, which some machines count too."""
-    try:
-        return (zone / "name").read_text().startswith("package")
-    except OSError:
-        return False
+    return (read_fact(zone, "name") or "").startswith("package")
 
 
 def _read_all(counters: Sequence[int]) -> tuple[int, ...] | None:

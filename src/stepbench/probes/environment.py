@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from stepbench.probes.git import GitError, git
 from stepbench.probes.gpu import read_gpus
 from stepbench.probes.hardware import ROOT, clean, read_cpu, read_host, read_memory
 from stepbench.records.machine import Environment, Repository, Software
@@ -80,14 +81,14 @@ def read_repository(cwd: Path | None = None) -> Repository | None:
     """The git checkout around ``cwd``; ``None`` when there is none, or no git."""
     status = _git(cwd, "status", "--porcelain=v2", "--branch", "--untracked-files=no")
     if status is not None:
-        found = parse_git_status(status)
+        found = parse_git_status(clean(status))
     # In a huge checkout looking at every file may take too long; its commit is still worth having.
     elif commit := _git(cwd, "rev-parse", "HEAD"):
-        found = Repository(commit=commit.strip())
+        found = Repository(commit=commit)
     else:
         return None
     root = _git(cwd, "rev-parse", "--show-toplevel")
-    return msgspec.structs.replace(found, lock=read_lock(Path(root.removesuffix("\n"))) if root else None)
+    return msgspec.structs.replace(found, lock=read_lock(Path(root)) if root else None)
 
 
 def read_lock(root: Path) -> str | None:
@@ -141,18 +142,8 @@ def _is_stored(name: str) -> bool:
     return chosen and not name.startswith(FOREIGN_PREFIXES) and not any(word in name.upper() for word in SECRET_WORDS)
 
 
-def _git(cwd: Path | None, *arguments: str) -> str | None:
-    import subprocess
-
+def _git(folder: Path | None, *arguments: str) -> str | None:
     try:
-        done = subprocess.run(  # noqa: S603 - the arguments are this module's own.
-            ("git", "--no-optional-locks", *arguments),  # noqa: S607 - the user's own git, wherever it is.
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=GIT_TIMEOUT_S,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
+        return git(folder, *arguments, timeout_s=GIT_TIMEOUT_S)
+    except GitError:
         return None
-    return done.stdout.decode("utf-8", errors="replace")

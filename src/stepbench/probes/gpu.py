@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from stepbench.probes.hardware import ROOT
+from stepbench.probes.hardware import ROOT, read_fact
 from stepbench.records.doctor import NvidiaDriver
 from stepbench.records.machine import Gpu
 
@@ -56,9 +56,9 @@ def read_driver(nvml: Any = None, root: Path = ROOT) -> NvidiaDriver:
         nvml: as :func:`read_gpus`.
         root: where ``/proc`` and ``/sys`` are looked for.
     """
-    version = re.search(r"Kernel Module.*?(\d+\.[\d.]+)", _read(root / "proc/driver/nvidia/version"))
-    restricts = re.search(r"^RmProfilingAdminOnly: (\d)", _read(root / "proc/driver/nvidia/params"), re.MULTILINE)
-    capabilities = re.search(r"^CapEff:\s*([0-9a-f]+)$", _read(root / "proc/self/status"), re.MULTILINE)
+    version = _found(r"Kernel Module.*?(\d+\.[\d.]+)", root, "proc/driver/nvidia/version")
+    restricts = _found(r"^RmProfilingAdminOnly: (\d)", root, "proc/driver/nvidia/params")
+    capabilities = _found(r"^CapEff:\s*([0-9a-f]+)$", root, "proc/self/status")
     return NvidiaDriver(
         boards=sum(map(_is_board, (root / "sys/bus/pci/devices").glob("*"))),
         version=version[1] if version else None,
@@ -66,6 +66,10 @@ def read_driver(nvml: Any = None, root: Path = ROOT) -> NvidiaDriver:
         restricts_profiling=restricts[1] != "0" if restricts else None,
         administrator=bool(int(capabilities[1], 16) >> _CAP_SYS_ADMIN & 1) if capabilities else None,
     )
+
+
+def _found(pattern: str, root: Path, path: str) -> re.Match[str] | None:
+    return re.search(pattern, read_fact(root, path) or "", re.MULTILINE)
 
 
 def _nvml_problem(nvml: Any) -> str | None:
@@ -76,14 +80,7 @@ def _nvml_problem(nvml: Any) -> str | None:
 
 
 def _is_board(device: Path) -> bool:
-    return _read(device / "vendor").strip() == _NVIDIA and _read(device / "class").startswith(_DISPLAY_CLASS)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
+    return read_fact(device, "vendor") == _NVIDIA and (read_fact(device, "class") or "").startswith(_DISPLAY_CLASS)
 
 
 class _Driver:

@@ -29,11 +29,11 @@ _NO_LIMIT_BYTES = 2**60
 
 def read_host(root: Path = ROOT) -> Host:
     """The computer and its operating system."""
-    flags = _flags(parse_cpuinfo(_read(root, "proc/cpuinfo")))
+    flags = _flags(parse_cpuinfo(read_fact(root, "proc/cpuinfo")))
     return Host(
         hostname=clean(platform.node()) or None,
         system=clean(platform.system()) or None,
-        distribution=parse_os_release(_read(root, "etc/os-release")),
+        distribution=_distribution(),
         kernel=clean(platform.release()) or None,
         architecture=clean(platform.machine()) or None,
         product=_product(root),
@@ -45,7 +45,7 @@ def read_host(root: Path = ROOT) -> Host:
 
 def read_cpu(root: Path = ROOT) -> Cpu:
     """The processors, as the kernel and this process's limits present them."""
-    info = parse_cpuinfo(_read(root, "proc/cpuinfo"))
+    info = parse_cpuinfo(read_fact(root, "proc/cpuinfo"))
     flags = _flags(info)
     quota = read_cpu_quota(root)
     return Cpu(
@@ -59,30 +59,30 @@ def read_cpu(root: Path = ROOT) -> Cpu:
         usable_cores=_usable_cores(quota),
         quota_cores=quota,
         features=tuple(feature for feature in CPU_FEATURES if feature in flags),
-        governor=_read(root, "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        governor=read_fact(root, "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         turbo=_turbo(root),
         max_mhz=_max_mhz(root),
-        smt=_switch(_read(root, "sys/devices/system/cpu/smt/active")),
+        smt=_switch(read_fact(root, "sys/devices/system/cpu/smt/active")),
     )
 
 
 def read_memory(root: Path = ROOT) -> Memory:
     """Main memory and what limits its use."""
-    info = parse_meminfo(_read(root, "proc/meminfo"))
+    info = parse_meminfo(read_fact(root, "proc/meminfo"))
     return Memory(
         total_bytes=info.get("MemTotal"),
         available_bytes=info.get("MemAvailable"),
         limit_bytes=read_memory_limit(root),
         swap_bytes=info.get("SwapTotal"),
-        transparent_hugepages=parse_choice(_read(root, "sys/kernel/mm/transparent_hugepage/enabled")),
+        transparent_hugepages=parse_choice(read_fact(root, "sys/kernel/mm/transparent_hugepage/enabled")),
     )
 
 
 def read_cpu_quota(root: Path = ROOT) -> float | None:
     """How many CPUs' time the control groups grant, the tightest of them; ``None`` without a quota."""
-    quotas = [parse_cpu_max(_read(folder, "cpu.max")) for folder in _cgroups(root, "")]
+    quotas = [parse_cpu_max(read_fact(folder, "cpu.max")) for folder in _cgroups(root, "")]
     quotas += [
-        parse_quota(_read(folder, "cpu.cfs_quota_us"), _read(folder, "cpu.cfs_period_us"))
+        parse_quota(read_fact(folder, "cpu.cfs_quota_us"), read_fact(folder, "cpu.cfs_period_us"))
         for folder in _cgroups(root, "cpu")
     ]
     return min((quota for quota in quotas if quota is not None), default=None)
@@ -90,8 +90,8 @@ def read_cpu_quota(root: Path = ROOT) -> float | None:
 
 def read_memory_limit(root: Path = ROOT) -> int | None:
     """The bytes that the control groups grant, the tightest of them; ``None`` without a limit."""
-    limits = [parse_memory_limit(_read(folder, "memory.max")) for folder in _cgroups(root, "")]
-    limits += [parse_memory_limit(_read(folder, "memory.limit_in_bytes")) for folder in _cgroups(root, "memory")]
+    limits = [parse_memory_limit(read_fact(folder, "memory.max")) for folder in _cgroups(root, "")]
+    limits += [parse_memory_limit(read_fact(folder, "memory.limit_in_bytes")) for folder in _cgroups(root, "memory")]
     return min((limit for limit in limits if limit is not None), default=None)
 
 
@@ -107,15 +107,6 @@ def parse_meminfo(text: str | None) -> dict[str, int]:
     fields = (line.partition(":") for line in (text or "").splitlines())
     numbers = ((name, value.split()) for name, _, value in fields)
     return {name: 1024 * int(words[0]) for name, words in numbers if words[1:] == ["kB"] and words[0].isdecimal()}
-
-
-def parse_os_release(text: str | None) -> str | None:
-    """The name for people in ``/etc/os-release``."""
-    for line in (text or "").splitlines():
-        name, _, value = line.partition("=")
-        if name == "PRETTY_NAME":
-            return value.strip("\"'") or None
-    return None
 
 
 def parse_choice(text: str | None) -> str | None:
@@ -149,7 +140,7 @@ def parse_memory_limit(text: str | None) -> int | None:
     return limit if limit is not None and 0 < limit < _NO_LIMIT_BYTES else None
 
 
-def _read(root: Path, path: str) -> str | None:
+def read_fact(root: Path, path: str) -> str | None:
     """A small file without the space around it; ``None`` when it cannot be read or is empty."""
     try:
         return (root / path).read_text(encoding="utf-8", errors="replace").strip() or None
@@ -185,9 +176,17 @@ def _model(info: Mapping[str, str]) -> str | None:
     return f"implementer {info['CPU implementer']} part {info.get('CPU part')}" if "CPU implementer" in info else None
 
 
+def _distribution() -> str | None:
+    """The operating system's name for people."""
+    try:
+        return clean(platform.freedesktop_os_release()["PRETTY_NAME"]) or None
+    except (OSError, ValueError):
+        return None
+
+
 def _product(root: Path) -> str | None:
     folder = root / "sys/class/dmi/id"
-    return " ".join(filter(None, (_read(folder, "sys_vendor"), _read(folder, "product_name")))) or None
+    return " ".join(filter(None, (read_fact(folder, "sys_vendor"), read_fact(folder, "product_name")))) or None
 
 
 def _container(root: Path, variables: Mapping[str, str]) -> str | None:
@@ -202,7 +201,7 @@ def _container(root: Path, variables: Mapping[str, str]) -> str | None:
 def _physical_cores(root: Path) -> int | None:
     """Threads of one core share their list of siblings."""
     cores = (root / "sys/devices/system/cpu").glob("cpu[0-9]*/topology/core_cpus_list")
-    return len({siblings for core in cores if (siblings := _read(core.parent, core.name))}) or None
+    return len({siblings for core in cores if (siblings := read_fact(core.parent, core.name))}) or None
 
 
 def _usable_cores(quota: float | None) -> float | None:
@@ -216,18 +215,18 @@ def usable_processors() -> set[int]:
 
 def _turbo(root: Path) -> bool | None:
     folder = root / "sys/devices/system/cpu"
-    forbidden = _switch(_read(folder, "intel_pstate/no_turbo"))
-    return _switch(_read(folder, "cpufreq/boost")) if forbidden is None else not forbidden
+    forbidden = _switch(read_fact(folder, "intel_pstate/no_turbo"))
+    return _switch(read_fact(folder, "cpufreq/boost")) if forbidden is None else not forbidden
 
 
 def _max_mhz(root: Path) -> float | None:
-    kilohertz = _number(_read(root, "sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq"))
+    kilohertz = _number(read_fact(root, "sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq"))
     return None if kilohertz is None else kilohertz / 1000
 
 
 def _cgroups(root: Path, controller: str) -> Iterator[Path]:
     """The folders of this process's group and those around it: a limit on any of them binds."""
-    path = parse_cgroups(_read(root, "proc/self/cgroup")).get(controller)
+    path = parse_cgroups(read_fact(root, "proc/self/cgroup")).get(controller)
     if path is None:
         return
     mounts = ("sys/fs/cgroup", "sys/fs/cgroup/unified") if controller == "" else (f"sys/fs/cgroup/{controller}",)

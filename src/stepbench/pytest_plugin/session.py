@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +13,11 @@ import pytest
 from stepbench.errors import InterruptedRunError, StepbenchError
 
 if TYPE_CHECKING:
-    from stepbench.commands.plan import Planned, Request
+    from stepbench.commands.plan import Planned
+    from stepbench.commands.request import Request
     from stepbench.records.cases import Case
     from stepbench.records.gate import Gate, GateSettings
-    from stepbench.records.progress import Progress
+    from stepbench.records.progress import Tell
     from stepbench.records.store import Run, Store
     from stepbench.report.summary import CaseSummary
 
@@ -124,15 +125,13 @@ class Session:
             check_revision(self._config.rootpath, self.base)
 
     def _request(self, marked: Mapping[str, Any]) -> Request:
-        from stepbench.commands.options import measuring_request
+        from stepbench.commands.request import GATE_DEFAULTS, measuring_request
         from stepbench.records.cases import Tracing, Verification
 
         given = {name: self._option(name) for name in ("data", "replicates", "rounds")}
         arguments = {**marked, **{name: value for name, value in given.items() if value is not None}}
-        if isinstance(arguments.get("plugin"), str):
-            arguments["plugin"] = (arguments["plugin"],)
         if self.base is not None:
-            return measuring_request(**{"data": "synthetic", **arguments})
+            return measuring_request(**{**GATE_DEFAULTS, **arguments})
         verification = None if self._option("no_verify") else Verification()
         tracing = None if self._option("no_trace") else Tracing()
         return measuring_request(**arguments, verification=verification, tracing=tracing)
@@ -143,35 +142,34 @@ class Session:
 
         planned = self._plans[request]
         plan = planned.plan.with_cases(tuple(self._selected[request]))
-        with self._shown() as report:
+        with self._shown() as tell:
             run = start_run(Planned(plan, planned.data), self.store)
-            return measure_run(run, self.store, report, self._budget_s())
+            return measure_run(run, self.store, tell, self._budget_s())
 
     def _gate(self, request: Request) -> Gate:
         from stepbench.commands.gate import GateRequest, run_gate
 
         assert self.base is not None, "asked only in a session that gates"
         asked = GateRequest(
+            request=replace(request, only=tuple(case.id for case in self._selected[request])),
             base=self.base,
             head=None,
             repository=self._config.rootpath,
-            request=request,
-            only=tuple(case.id for case in self._selected[request]),
             settings=self._gate_settings(),
             budget_s=self._budget_s(),
         )
-        with self._shown() as report:
-            return run_gate(asked, self.store, report)
+        with self._shown() as tell:
+            return run_gate(asked, self.store, tell)
 
     @contextmanager
-    def _shown(self) -> Iterator[Callable[[Progress], None]]:
+    def _shown(self) -> Iterator[Tell]:
         """Show progress past pytest's capture; Ctrl-C ends the session, as whatever comes next would measure again."""
         from stepbench.report.progress import shown
 
         capture = self._config.pluginmanager.getplugin("capturemanager")
-        with capture.global_and_fixture_disabled(), shown() as report:
+        with capture.global_and_fixture_disabled(), shown() as shown_progress:
             try:
-                yield report.progress
+                yield shown_progress.progress
             except InterruptedRunError as error:
                 pytest.exit(str(error), returncode=InterruptedRunError.exit_code)
 

@@ -38,7 +38,9 @@ BUGS = {
     "planted-summed-loss": "the loss summed over the batch instead of averaged",
     "planted-stale-gradient": "each gradient applied one step late",
     "planted-clipping": "gradients clipped silently, to a norm of 0.1",
-    "planted-late": "no update from the hundredth step on",
+    "planted-flipped-sign": "one gradient in twenty with its sign flipped",
+    "planted-momentum-reset": "the optimizer's variables reset every fiftieth step",
+    "planted-late": "the learning rate halved from the hundredth step on",
 }
 """The bugs that ``verify --self-test`` plants (in ``training.planted``), by the executions that have them."""
 PLANTED = (INNOCENT, *BUGS)
@@ -246,6 +248,8 @@ class Plan(msgspec.Struct, frozen=True):
     """None if convergence is not verified."""
     tracing: Tracing | None = None
     """None if no traces are captured."""
+    remarks: tuple[str, ...] = ()
+    """What there is to say of how workloads were understood."""
 
     def __post_init__(self) -> None:
         # Without a verification or traces, a plan without replicates would measure nothing.

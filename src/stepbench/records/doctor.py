@@ -102,8 +102,8 @@ class TensorFlowFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Shared libraries that TensorFlow looked for and did not find."""
 
 
-class Examination(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that a diagnosis is made from."""
+class DoctorFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that the doctor judges."""
 
     environment: Environment
     load: Load

@@ -43,8 +43,8 @@ class Quad(msgspec.Struct, frozen=True, array_like=True):
 class SideFacts(msgspec.Struct, frozen=True):
     """What one process of a pair showed beside its blocks."""
 
-    traces: int
-    """Functions traced, in the first call and later."""
+    functions_traced: int = msgspec.field(name="traces")
+    """In the first call and later; the profiler's traces are the case's."""
     first_call_s: float
     peak_memory_bytes: int
     """Device memory on an accelerator; on CPU, resident memory above what the process held before the model."""

@@ -34,6 +34,10 @@ class Described(msgspec.Struct, frozen=True, tag="described"):
     workloads: dict[str, str]
     data: str
     devices: tuple[str, ...]
+    batch_sizes: dict[str, int] = {}
+    """Each workload's usual one."""
+    remarks: tuple[str, ...] = ()
+    """What there is to say of how workloads were understood."""
 
 
 class Prepared(msgspec.Struct, frozen=True, tag="prepared"):
@@ -58,10 +62,10 @@ class Closed(msgspec.Struct, frozen=True, tag="closed"):
 
 
 class TrajectoryMade(msgspec.Struct, frozen=True, tag="trajectory_made"):
-    """The trajectory is in its file."""
+    """The trajectory is in its folder."""
 
-    reference: str
-    """The dtype of the reference step."""
+    references: dict[str, str]
+    """By precision, the dtype of the reference step."""
 
 
 class Agreed(msgspec.Struct, frozen=True, tag="agreed"):
@@ -152,6 +156,8 @@ class Describe(AnsweredBy[Described], frozen=True, tag="describe"):
     executions: tuple[str, ...]
     plugins: tuple[str, ...]
     data: str
+    batch_sizes: tuple[int, ...] = ()
+    """That are asked for; each workload's own if empty."""
 
 
 class Prepare(AnsweredBy[Prepared], frozen=True, tag="prepare"):
@@ -186,15 +192,15 @@ class Close(AnsweredBy[Closed], frozen=True, tag="close"):
 
 
 class MakeTrajectory(AnsweredBy[TrajectoryMade], frozen=True, tag="make_trajectory"):
-    """Write the reference trajectory of a group of cases to ``file``."""
+    """Write the reference trajectory of cases that share a reference to ``folder``."""
 
     workload: str
     data: str
     device: Device
-    batch_size: int
+    cases: tuple[Case, ...]
     seed: int
     points: tuple[int, ...]
-    file: str
+    folder: str
 
 
 class Agree(AnsweredBy[Agreed], frozen=True, tag="agree"):
@@ -205,7 +211,7 @@ class Agree(AnsweredBy[Agreed], frozen=True, tag="agree"):
     plugins: tuple[str, ...]
     data: str
     seed: int
-    file: str
+    folder: str
 
 
 class Train(AnsweredBy[Trained], frozen=True, tag="train"):

@@ -68,6 +68,10 @@ class Evidence(msgspec.Struct, frozen=True):
     batch_size: int
     loss: float | None
     """Of the first step; null when it is NaN or infinite."""
+    eager_updates: int | None = None
+    """Assignments to variables that one step makes outside of compiled functions; null in records of before."""
+    compiles_itself: bool = False
+    """Whether the user's own step is a compiled function already, so that nothing can run it eagerly."""
 
 
 class Block(msgspec.Struct, frozen=True):
@@ -93,7 +97,9 @@ class Work(msgspec.Struct, frozen=True):
     bytes: float
     """Moved a step if no tensor stayed in a cache: the sizes of all operations' inputs and outputs."""
     examples: int
-    """In the training set."""
+    """In the training set; 0 where a pipeline does not know."""
+    uncounted: tuple[str, ...] = ()
+    """What the step holds beside, whose work is not known: the figures above are without it."""
 
 
 class Attainable(msgspec.Struct, frozen=True):
@@ -132,6 +138,8 @@ class Closing(msgspec.Struct, frozen=True):
     device_peak_bytes: int | None
     """Peak of the accelerator's memory, as TensorFlow counts it; null on CPU."""
     input_wait: InputWait | None = None
+    finite_variables: bool = True
+    """Whether no variable held a NaN or an infinity after the last block."""
     peaks_bytes: dict[str, int] = {}
     """Peak of memory in each phase (``build``, ``first call``, ``steps``), counted as ``peak_memory_bytes`` is."""
 

@@ -37,6 +37,8 @@ class Point(msgspec.Struct, frozen=True):
     """Steps that dynamic loss scaling skipped before one was taken."""
     digest: str
     """Of all weights after the step: equal for bit-identical results."""
+    changes: tuple[TensorError, ...] = ()
+    """The weights' change over the call that is timed, against the reference's."""
 
 
 class Agreement(msgspec.Struct, frozen=True):
@@ -51,6 +53,8 @@ class Agreement(msgspec.Struct, frozen=True):
     step_s: float
     """Roughly how long a step takes, to choose which variant trains on behalf of others."""
     points: tuple[Point, ...]
+    remark: str = ""
+    """Why the reference is not float64, if so."""
 
 
 class Test(msgspec.Struct, frozen=True):
@@ -58,9 +62,20 @@ class Test(msgspec.Struct, frozen=True):
 
     step: int
     """Steps done before it."""
-    loss: float | None
-    """Null, as the accuracy, when it is NaN or infinite."""
-    accuracy: float | None
+    loss: float | None = None
+    """Null, as the others, when it is NaN or infinite."""
+    accuracy: float | None = None
+    """In records of before; now among the figures."""
+    figures: dict[str, float | None] = {}
+    """What was evaluated beside the loss, by name."""
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """An update of a training that is not what the optimizer makes of the gradients, or not of these gradients."""
+
+    step: int
+    """Steps done before it."""
+    what: str
 
 
 class Curve(msgspec.Struct, frozen=True):
@@ -70,3 +85,7 @@ class Curve(msgspec.Struct, frozen=True):
     losses: tuple[float | None, ...]
     """The loss of each step; null, and the last, when it is NaN or infinite."""
     tests: tuple[Test, ...] = ()
+    faults: tuple[Fault, ...] = ()
+    """Of the updates, the first ones."""
+    audited: int = 0
+    """Updates that were looked at."""

@@ -87,7 +87,7 @@ def _emulated(case: Case, cpu: Cpu) -> Iterable[str]:
 def _by_base_kind(breakdown: Breakdown) -> dict[str, tuple[float, bool]]:
     """Seconds of each type of operation, and whether any of it is oneDNN's."""
     found: dict[str, tuple[float, bool]] = {}
-    for group in breakdown.groups:
+    for group in breakdown.portions:
         for kind, seconds in group.kinds.items():
             base = base_kind(kind).removesuffix("WithBias")
             before, in_onednn = found.get(base, (0.0, False))

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from stepbench.judge.doctor import Diagnosis, DiagnosisVerdict
+from stepbench.judge.doctor import DoctorJudgement, DoctorVerdict
 from stepbench.judge.finding import Finding, Severity
 from stepbench.report import formats
 from stepbench.report.markdown import escape, table_lines
@@ -16,7 +16,7 @@ HEADS = ("severity", "area", "found", "what to do")
 _STYLES = {Severity.SPOILS: "red", Severity.HINDERS: "yellow", Severity.FINE: "dim"}
 
 
-def print_diagnosis(diagnosis: Diagnosis, console: Console | None = None) -> None:
+def print_diagnosis(diagnosis: DoctorJudgement, console: Console | None = None) -> None:
     """Print a row a finding, the gravest first, and what it comes to."""
     console = console or make_console()
     table = Table(box=None, pad_edge=False)
@@ -28,22 +28,22 @@ def print_diagnosis(diagnosis: Diagnosis, console: Console | None = None) -> Non
     console.print(Text(conclusion(diagnosis), style="bold", overflow="fold"))
 
 
-def markdown(diagnosis: Diagnosis) -> str:
+def markdown(diagnosis: DoctorJudgement) -> str:
     """The same in GitHub's markdown."""
     table = table_lines(HEADS, "l" * len(HEADS), map(_cells, diagnosis.findings))
     lines = [*table, "", f"**{escape(conclusion(diagnosis))}**"]
     return "\n".join(lines) + "\n"
 
 
-def conclusion(diagnosis: Diagnosis) -> str:
+def conclusion(diagnosis: DoctorJudgement) -> str:
     """One sentence: whether results can be trusted here."""
     spoiling, hindering = diagnosis.count(Severity.SPOILS), diagnosis.count(Severity.HINDERS)
     match diagnosis.verdict:
-        case DiagnosisVerdict.SPOILED:
+        case DoctorVerdict.SPOILED:
             return f"Do not trust results from here: {_things(spoiling)} spoil{'s' * (spoiling == 1)} them."
-        case DiagnosisVerdict.HINDERED:
+        case DoctorVerdict.HINDERED:
             return f"Results from here can be trusted; {_things(hindering)} could be better."
-        case DiagnosisVerdict.FIT:
+        case DoctorVerdict.FIT:
             return "Results from here can be trusted."
 
 

@@ -13,7 +13,8 @@ from stepbench.judge import limits as efficiency
 from stepbench.judge.breakdown import Category, break_down
 from stepbench.judge.published_peaks import Published, published_peaks
 from stepbench.judge.statistics import Estimate, speedup, step_time
-from stepbench.judge.training import Equivalence, Verdict, judge_cases
+from stepbench.judge.training import Equivalence, Verdict
+from stepbench.judge.verify import judge_cases
 from stepbench.records.cases import Case, Verification
 from stepbench.records.machine import Environment
 from stepbench.records.run import Attainable, Failure, Measurement, Replicate

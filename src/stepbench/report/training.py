@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -58,14 +58,13 @@ class TrainingView:
 
     def epoch_done(self, epoch: Epoch) -> None:
         """Show the figures of an epoch."""
-        _say(f"Epoch {epoch.number}, Loss: {epoch.loss:.3f}, Accuracy: {100 * epoch.accuracy:.2f}%")
+        _say(f"Epoch {epoch.number}, {_figures(epoch.figures)}")
 
     def end(self, epochs: Sequence[Epoch], evaluation: Evaluation) -> None:
         """Show the evaluation and the speed."""
-        _say(
-            f"Test set of {evaluation.examples} examples, "
-            f"Loss: {evaluation.loss:.3f}, Accuracy: {100 * evaluation.accuracy:.2f}%"
-        )
+        if evaluation.figures:
+            examples = f" of {evaluation.examples} examples" if evaluation.examples else ""
+            _say(f"Test set{examples}, {_figures(evaluation.figures)}")
         seconds = sum(epoch.seconds for epoch in epochs)
         examples = sum(epoch.examples for epoch in epochs)
         _say(f"Trained on {number(examples / seconds)} examples a second, first call and input included.")
@@ -77,6 +76,17 @@ class TrainingView:
             _say(f"Outside of the band that holds 95 % of seeds: {', '.join(strays)}.")
         else:
             _say("Every epoch's loss lies within the band that holds 95 % of seeds.")
+
+
+def _figures(figures: Mapping[str, float]) -> str:
+    """Each by its name: an accuracy in percent, all else in its own unit."""
+    if not figures:
+        return "no figures: the step updates no metrics"
+    in_order = sorted(figures.items(), key=lambda item: item[0] != "loss")
+    return ", ".join(
+        f"Accuracy: {100 * value:.2f}%" if name == "accuracy" else f"{name.capitalize()}: {value:#.4g}"
+        for name, value in in_order
+    )
 
 
 def _say(line: str, **_: object) -> None:

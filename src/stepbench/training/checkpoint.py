@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import keras
     from numpy.typing import NDArray
 
-    from stepbench.training.step import TrainState
+    from stepbench.training.state import TrainState
 
 _FILE = re.compile(r"epoch-(\d+)\.npz")
 _HEADER = "header"

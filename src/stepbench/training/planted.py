@@ -1,33 +1,32 @@
-"""Planted bugs: the one train step with something wrong around it, to show that verification would notice.
+"""Planted bugs: the workload's own step with something wrong around it, to show that verification would notice.
 
-Loaded as a plugin, so that each bug is judged by the path that any user's step takes.
+Loaded as a plugin, so that each bug is judged by the path that any user's step takes. They change what Keras' public
+methods are given or give, so they can be planted in any step that calls these.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from stepbench.errors import StepbenchError
 from stepbench.records.cases import BUGS, GRAPH, INNOCENT
-from stepbench.training.step import TrainState, train_step
+from stepbench.training.state import TrainState, inner_optimizer, layers_of
 from stepbench.training.variants import variant
 
-if TYPE_CHECKING:
-    from stepbench.training.variants import Step
-
 LATE = 100
-Gradients = list[tf.Tensor]
+RESET_EVERY = 50
+FLIPPED_EVERY = 20
+Gradients = list[Any]
+Step = Callable[..., Any]
 
 
 def _plant(name: str) -> Callable[[Callable[[TrainState], Step]], Callable[[TrainState], Step]]:
     """Register a buggy step, run as a graph."""
-    assert name in BUGS, "what the command line knows"
+    assert name in BUGS or name == INNOCENT, "what the command line knows"
 
     def register(factory: Callable[[TrainState], Step]) -> Callable[[TrainState], Step]:
         @variant(name, claims=GRAPH)
@@ -40,10 +39,13 @@ def _plant(name: str) -> Callable[[Callable[[TrainState], Step]], Callable[[Trai
     return register
 
 
-@variant(INNOCENT, claims=GRAPH)
+def _own_step(state: TrainState) -> Step:
+    return lambda *parts: state.step(parts if len(parts) > 1 else parts[0])
+
+
+@_plant(INNOCENT)
 def _nothing(state: TrainState) -> Step:
-    step: Step = tf.function(functools.partial(train_step, state), autograph=False)
-    return step
+    return _own_step(state)
 
 
 @_plant("planted-learning-rate")
@@ -58,13 +60,20 @@ def _bfloat16_weights(state: TrainState) -> Step:
 
 @_plant("planted-dropped-gradient")
 def _dropped_gradient(state: TrainState) -> Step:
-    return _with_gradients(state, lambda gradients: [tf.zeros_like(gradients[0]), *gradients[1:]])
+    def drop(gradients: Gradients) -> Gradients:
+        first = next(number for number, gradient in enumerate(gradients) if gradient is not None)
+        return [_times(one, 0.0) if number == first else one for number, one in enumerate(gradients)]
+
+    return _with_gradients(state, drop)
 
 
 @_plant("planted-doubled-bias")
 def _doubled_bias(state: TrainState) -> Step:
+    if all(len(weight.shape) != 1 for weight in state.model.trainable_variables):
+        raise StepbenchError("This model has no trained weights of one axis.")
+
     def double(gradients: Gradients) -> Gradients:
-        return [2 * gradient if len(gradient.shape) == 1 else gradient for gradient in gradients]
+        return [one if one is None or len(one.shape) != 1 else _times(one, 2.0) for one in gradients]
 
     return _with_gradients(state, double)
 
@@ -73,14 +82,14 @@ def _doubled_bias(state: TrainState) -> Step:
 def _loss_scale(state: TrainState) -> Step:
     if isinstance(state.optimizer, keras.optimizers.LossScaleOptimizer):
         scale = state.optimizer.dynamic_scale
-        return _with_gradients(state, lambda gradients: [gradient * scale for gradient in gradients])
-    return _with_gradients(state, lambda gradients: [gradient * 2.0**15 for gradient in gradients])
+        return _with_gradients(state, lambda gradients: [_times(one, scale) for one in gradients])
+    return _with_gradients(state, lambda gradients: [_times(one, 2.0**15) for one in gradients])
 
 
 @_plant("planted-clipping")
 def _clipping(state: TrainState) -> Step:
     def clip(gradients: Gradients) -> Gradients:
-        clipped, _ = tf.clip_by_global_norm(gradients, 0.1)
+        clipped, _ = tf.clip_by_global_norm(gradients, 1e-3)
         return list(clipped)
 
     return _with_gradients(state, clip)
@@ -88,15 +97,27 @@ def _clipping(state: TrainState) -> Step:
 
 @_plant("planted-stale-gradient")
 def _stale_gradient(state: TrainState) -> Step:
-    kept = [tf.Variable(tf.zeros(weight.shape)) for weight in state.model.trainable_variables]
+    kept = {id(weight): tf.Variable(tf.zeros(weight.shape)) for weight in state.model.trainable_variables}
 
     def delay(gradients: Gradients) -> Gradients:
-        last = [tf.identity(variable) for variable in kept]
-        for variable, gradient in zip(kept, gradients, strict=True):
-            variable.assign(gradient)
-        return last
+        last = [tf.identity(variable) for variable in kept.values()]
+        for variable, gradient in zip(kept.values(), gradients, strict=True):
+            if gradient is not None:
+                variable.assign(tf.cast(tf.convert_to_tensor(gradient), variable.dtype))
+        return [old if now is not None else None for old, now in zip(last, gradients, strict=True)]
 
     return _with_gradients(state, delay)
+
+
+@_plant("planted-flipped-sign")
+def _flipped_sign(state: TrainState) -> Step:
+    calls = tf.Variable(0)
+
+    def flip(gradients: Gradients) -> Gradients:
+        sign = tf.where(calls.assign_add(1) % FLIPPED_EVERY == 0, -1.0, 1.0)
+        return [_times(one, sign) for one in gradients]
+
+    return _with_gradients(state, flip)
 
 
 @_plant("planted-epsilon")
@@ -109,32 +130,58 @@ def _beta_2(state: TrainState) -> Step:
     return _with_setting(state, "beta_2", 0.99)
 
 
+@_plant("planted-momentum-reset")
+def _momentum_reset(state: TrainState) -> Step:
+    slots = [slot for slot in inner_optimizer(state.optimizer).variables if len(slot.shape)]
+    if not slots:
+        raise StepbenchError("This optimizer keeps nothing from step to step.")
+    calls = tf.Variable(0)
+    step = _own_step(state)
+
+    def resetting(*parts: Any) -> Any:
+        kept = tf.where(calls.assign_add(1) % RESET_EVERY == 0, 0.0, 1.0)
+        for slot in slots:
+            slot.assign(slot.value * tf.cast(kept, slot.dtype))
+        return step(*parts)
+
+    return resetting
+
+
 @_plant("planted-labels")
 def _labels(state: TrainState) -> Step:
-    def step(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        wrong = max(1, round(0.02 * x.shape[0]))
-        # The examples whose neighbour is of another class come first, so that so many labels are really wrong.
-        neighbours = tf.roll(y, 1, axis=0)
-        differs = tf.argsort(tf.cast(tf.equal(y, neighbours), tf.int32), stable=True)[:wrong]
-        changed = tf.tensor_scatter_nd_update(y, differs[:, None], tf.gather(neighbours, differs))
-        return train_step(state, x, changed)
+    step = _own_step(state)
 
-    return step
+    def relabelled(x: Any, y: Any = None, *weights: Any) -> Any:
+        if y is None:
+            raise StepbenchError("This workload has no targets.")
+        return step(x, tf.nest.map_structure(_neighbours, y), *weights)
+
+    return relabelled
 
 
 @_plant("planted-inference-mode")
 def _inference_mode(state: TrainState) -> Step:
-    if not any(_behaves_differently(layer) for layer in state.model._flatten_layers()):  # noqa: SLF001 - no public walk.
+    if not any(_behaves_differently(layer) for layer in layers_of(state)):
         raise StepbenchError("This model does the same in training and inference.")
-    return functools.partial(train_step, replace(state, model=_InferenceModel(state.model)))
+    kind: Any = type(state.model)
+
+    def call(model: Any, *args: Any, **kwargs: Any) -> Any:
+        return kind.__call__(model, *args, **{**kwargs, "training": False})
+
+    object.__setattr__(state.model, "__class__", type(kind.__name__, (kind,), {"__call__": call}))
+    return _own_step(state)
 
 
 @_plant("planted-summed-loss")
 def _summed_loss(state: TrainState) -> Step:
-    def summed(y: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
-        return state.loss(y, outputs) * tf.cast(tf.shape(y)[0], tf.float32)
+    original = state.model.compute_loss
 
-    return functools.partial(train_step, replace(state, loss=summed))
+    def summed(x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        loss = original(x, y, *args, **kwargs)
+        return loss * tf.cast(tf.shape(tf.nest.flatten(x)[0])[0], loss.dtype)
+
+    state.model.compute_loss = summed
+    return _own_step(state)
 
 
 @_plant("planted-late")
@@ -142,65 +189,75 @@ def _late(state: TrainState) -> Step:
     # Not one of the state's variables, so no comparison of single steps can set it to where the bug is.
     steps = tf.Variable(0)
 
-    def step(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        share = tf.where(steps.assign_add(1) > LATE, 0.0, 1.0)
-        return _after_update(state, lambda before, after: before + share * (after - before))(x, y)
+    def share(before: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
+        return before + tf.cast(tf.where(steps > LATE, 0.5, 1.0), after.dtype) * (after - before)
 
-    return step
+    halved = _after_update(state, share)
+
+    def counted(*parts: Any) -> Any:
+        steps.assign_add(1)
+        return halved(*parts)
+
+    return counted
+
+
+def _times(gradient: Any, factor: Any) -> Any:
+    """A gradient in the form that it has: sparse ones stay sparse, and none stays none."""
+    if gradient is None:
+        return None
+    if isinstance(gradient, tf.IndexedSlices):
+        values = gradient.values * tf.cast(factor, gradient.values.dtype)
+        return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
+    return gradient * tf.cast(factor, gradient.dtype)
+
+
+def _neighbours(y: tf.Tensor) -> tf.Tensor:
+    """Two in a hundred targets taken from a neighbour, those first whose neighbour has another."""
+    size = y.shape[0] or tf.shape(y)[0]
+    wrong = tf.maximum(1, tf.cast(tf.round(0.02 * tf.cast(size, tf.float32)), tf.int32))
+    neighbours = tf.roll(y, 1, axis=0)
+    flat = tf.reshape(tf.equal(y, neighbours), [size, -1])
+    same = tf.cast(tf.reduce_all(flat, axis=1), tf.int32)
+    differs = tf.argsort(same, stable=True)[:wrong]
+    return tf.tensor_scatter_nd_update(y, differs[:, None], tf.gather(neighbours, differs))
 
 
 def _after_update(state: TrainState, change: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> Step:
-    """The step, with each weight changed afterwards, given its values before and after."""
+    """The step, with each weight changed after each update, given its values before and after."""
+    optimizer = inner_optimizer(state.optimizer)
+    original = optimizer.apply
 
-    def step(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        weights = [weight.value for weight in state.model.trainable_variables]
+    def apply(grads: Sequence[Any], trainable_variables: Any = None) -> Any:
+        weights = [weight.value for weight in (trainable_variables or state.model.trainable_variables)]
         before = [tf.identity(weight) for weight in weights]
-        loss = train_step(state, x, y)
+        result = original(grads, trainable_variables)
         for weight, old in zip(weights, before, strict=True):
             weight.assign(change(old, tf.identity(weight)))
-        return loss
+        return result
 
-    return step
+    optimizer.apply = apply
+    return _own_step(state)
 
 
 def _with_gradients(state: TrainState, change: Callable[[Gradients], Gradients]) -> Step:
     """The step, with its gradients changed on their way into the optimizer."""
-    optimizer = _inner(state)
+    optimizer = inner_optimizer(state.optimizer)
     original = optimizer.apply
 
-    def apply(grads: Sequence[tf.Tensor], trainable_variables: Any = None) -> Any:
+    def apply(grads: Sequence[Any], trainable_variables: Any = None) -> Any:
         return original(change(list(grads)), trainable_variables)
 
     optimizer.apply = apply
-    return functools.partial(train_step, state)
+    return _own_step(state)
 
 
 def _with_setting(state: TrainState, name: str, value: float) -> Step:
-    optimizer = _inner(state)
+    optimizer = inner_optimizer(state.optimizer)
     if not hasattr(optimizer, name):
         raise StepbenchError(f"This optimizer has no {name}.")
     setattr(optimizer, name, value)
-    return functools.partial(train_step, state)
-
-
-def _inner(state: TrainState) -> Any:
-    optimizer = state.optimizer
-    return optimizer.inner_optimizer if isinstance(optimizer, keras.optimizers.LossScaleOptimizer) else optimizer
+    return _own_step(state)
 
 
 def _behaves_differently(layer: Any) -> bool:
     return isinstance(layer, keras.layers.BatchNormalization) or hasattr(layer, "seed_generator")
-
-
-class _InferenceModel:
-    """A model that is never in training mode."""
-
-    def __init__(self, model: keras.Model) -> None:
-        self._model = model
-
-    def __call__(self, x: tf.Tensor, *, training: bool) -> tf.Tensor:
-        del training
-        return self._model(x, training=False)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)

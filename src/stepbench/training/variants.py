@@ -5,21 +5,19 @@ Importing this module loads no TensorFlow, so that a user's file can register a 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stepbench.errors import StepbenchError
 from stepbench.records.cases import BUILT_IN_EXECUTIONS, EAGER, GRAPH, KERAS, XLA, Case, check_name
 
 if TYPE_CHECKING:
-    import tensorflow as tf
+    from stepbench.training.state import TrainState
 
-    from stepbench.training.step import TrainState
-
-    Step = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-    StepFactory = Callable[[TrainState], Step]
+Call = Callable[[Any], Any]
+"""Takes a batch, or several stacked; gives the loss, or a dict of figures with it."""
+StepFactory = Callable[["TrainState"], Callable[..., Any]]
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,8 @@ class Execution:
     """A registered way of executing a step."""
 
     name: str
-    factory: StepFactory
+    make: Callable[[TrainState], Call]
+    """Gives what is called with a batch."""
     claims: str | None
     """What a measurement must prove it to be: ``eager``, ``graph``, ``xla``, or nothing."""
 
@@ -39,10 +38,10 @@ def variant(name: str, *, claims: str | None = None) -> Callable[[StepFactory], 
     """Register a step of one's own, selected as ``--execution name``.
 
     The decorated factory gets the built :class:`TrainState` (``.model``, ``.loss``, ``.optimizer``, ``.metrics``)
-    and returns ``step(x, y)``, which updates the weights and returns the scalar loss. It may update the metrics, which
-    ``stepbench train`` shows. The step is called as it is returned: decorate it with ``tf.function`` inside the
-    factory if it is to be compiled. With several steps per call it is looped inside one ``tf.function``. Only the
-    state's own variables are restored between blocks.
+    and returns ``step(x, y)``, or ``step(x, y, sample_weight)`` where the data has weights, which updates the weights
+    and returns the scalar loss. It may update the metrics, which ``stepbench train`` shows. The step is called as it is
+    returned: decorate it with ``tf.function`` inside the factory if it is to be compiled. With several steps per call
+    it is looped inside one ``tf.function``. Only the state's own variables are restored between blocks.
 
     Args:
         name: a new name.
@@ -58,7 +57,11 @@ def variant(name: str, *, claims: str | None = None) -> Callable[[StepFactory], 
         raise StepbenchError(f"A variant cannot claim {claims!r}: use eager, graph or xla.")
 
     def register(factory: StepFactory) -> StepFactory:
-        _registered[name] = Execution(name, factory, claims)
+        def make(state: TrainState) -> Call:
+            step = factory(state)
+            return lambda batch: step(*parts_of(batch))
+
+        _registered[name] = Execution(name, make, claims)
         return factory
 
     return register
@@ -78,72 +81,74 @@ def execution_named(name: str) -> Execution:
     return executions[name]
 
 
-def build_call(state: TrainState, case: Case) -> Step:
+def build_call(state: TrainState, case: Case) -> Call:
     """The callable that a case times.
 
     Returns:
-        With one step per call, a function of one batch, x of shape (batch, ...) and y of shape (batch, ...); with
-        k steps per call, a function of k batches stacked, (k, batch, ...). It returns the last step's scalar loss.
+        With one step per call, a function of one batch; with k steps per call, a function of k batches stacked, (k,
+        batch, ...). It returns what the step gives, or the last step's scalar loss.
     """
     execution = execution_named(case.variant.execution)
     if case.steps_per_call == 1:
-        return execution.factory(state)
+        return execution.make(state)
     if execution.name in (GRAPH, XLA):
-        return _compiled(_repeated(_plain(state), case.steps_per_call), jit_compile=execution.name == XLA)
-    return _compiled(_repeated(execution.factory(state), case.steps_per_call), jit_compile=execution.claims == XLA)
+        return _compiled(_repeated(state.step, case.steps_per_call), state, jit_compile=execution.name == XLA)
+    step = _repeated(execution.make(state), case.steps_per_call)
+    return _compiled(step, state, jit_compile=execution.claims == XLA)
+
+
+def parts_of(batch: Any) -> tuple[Any, ...]:
+    """Inputs, targets and sample weights of a batch, without those that it lacks at the end."""
+    import keras
+
+    parts = keras.utils.unpack_x_y_sample_weight(batch)
+    while len(parts) > 1 and parts[-1] is None:
+        parts = parts[:-1]
+    return tuple(parts)
 
 
 def _built_in_executions() -> dict[str, Execution]:
-    factories: dict[str, StepFactory] = {
-        EAGER: _plain,
-        GRAPH: lambda state: _compiled(_plain(state), jit_compile=False),
-        XLA: lambda state: _compiled(_plain(state), jit_compile=True),
+    makers: dict[str, Callable[[TrainState], Call]] = {
+        EAGER: lambda state: state.step,
+        GRAPH: lambda state: _compiled(state.step, state, jit_compile=False),
+        XLA: lambda state: _compiled(state.step, state, jit_compile=True),
         KERAS: _keras_step,
     }
     # Keras decides by itself whether to use XLA ("auto"), so nothing but a graph can be claimed for it.
     claims = {KERAS: GRAPH}
-    return {name: Execution(name, factory, claims.get(name, name)) for name, factory in factories.items()}
+    return {name: Execution(name, make, claims.get(name, name)) for name, make in makers.items()}
 
 
-def _plain(state: TrainState) -> Step:
-    from stepbench.training.step import train_step
-
-    return functools.partial(train_step, state)
-
-
-def _compiled(step: Step, *, jit_compile: bool) -> Step:
+def _compiled(step: Call, state: TrainState, *, jit_compile: bool) -> Call:
     import tensorflow as tf
 
-    # The step has no Python control flow on tensors, so there is nothing for autograph to rewrite.
-    compiled: Step = tf.function(step, jit_compile=jit_compile, autograph=False)
+    # Keras' methods are traced as they are, as Keras does it; what a user wrote for tf.function may need autograph.
+    autograph = state.keras_model is None
+    compiled: Call = tf.function(step, jit_compile=jit_compile, autograph=autograph, reduce_retracing=True)
     return compiled
 
 
-def _repeated(step: Step, times: int) -> Step:
+def _repeated(step: Call, times: int) -> Call:
+    import keras
     import tensorflow as tf
 
-    def steps(xs: tf.Tensor, ys: tf.Tensor) -> tf.Tensor:
-        def body(index: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            return index + 1, step(xs[index], ys[index])
+    from stepbench.training.step import loss_of
 
-        zero = (tf.constant(0), tf.constant(0.0))
+    def steps(batches: Any) -> tf.Tensor:
+        dtype = keras.config.floatx()
+
+        def body(index: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            result = step(tf.nest.map_structure(lambda stacked: stacked[index], batches))
+            return index + 1, tf.cast(tf.reduce_mean(loss_of(result)), dtype)
+
+        zero = (tf.constant(0), tf.zeros((), dtype))
         _, loss = tf.while_loop(lambda index, _: index < times, body, zero, parallel_iterations=1)
         return loss
 
     return steps
 
 
-def _keras_step(state: TrainState) -> Step:
-    """Keras' own compiled train function, as ``model.fit`` runs it on one batch.
-
-    It returns Keras' loss, which is the running mean since its metrics were last reset.
-    """
-    state.model.compile(optimizer=state.optimizer, loss=state.loss, metrics=[state.metrics.accuracy])
-    # A loss metric of its own would be neither shown, nor reset, nor restored with the state.
-    state.model._loss_tracker = state.metrics.loss  # noqa: SLF001 - Keras lets no one choose it.
-    state.model.make_train_function()
-
-    def step(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        return state.model.train_function(iter([(x, y)]))["loss"]
-
-    return step
+def _keras_step(state: TrainState) -> Call:
+    """Keras' own compiled train function, as ``model.fit`` runs it on one batch."""
+    state.model.make_train_function(force=True)
+    return lambda batch: state.model.train_function(iter([batch]))

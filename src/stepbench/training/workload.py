@@ -1,23 +1,17 @@
-"""What is trained: a user's or a built-in workload, and how it is found by name."""
+"""What users write: a workload or a training, and the data that it trains on. Importing this loads no TensorFlow."""
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from stepbench.errors import StepbenchError
 from stepbench.records.cases import check_name
+from stepbench.training.structures import count_rows, first_rows
 
 if TYPE_CHECKING:
     import keras
-    import numpy as np
-    from numpy.typing import NDArray
 
 BUILT_IN_WORKLOADS = {"cifar-cnn": "stepbench.training.workloads.cifar_cnn:workload"}
 
@@ -36,147 +30,80 @@ class DataSource:
 
 @dataclass(frozen=True)
 class Dataset:
-    """NumPy arrays whose first axis counts examples, inputs as the model takes them.
+    """Arrays whose first axis counts examples, or nested dicts and tuples of such, as the model takes them.
 
     Raises:
-        StepbenchError: when inputs and targets differ in length or a set is empty.
+        StepbenchError: when inputs, targets and weights differ in length or a set is empty.
     """
 
-    x_train: NDArray[np.generic]
-    y_train: NDArray[np.generic]
-    x_test: NDArray[np.generic]
-    y_test: NDArray[np.generic]
+    x_train: Any
+    y_train: Any
+    x_test: Any
+    y_test: Any
+    sample_weight: Any = None
+    """Of the training examples, as ``fit`` takes it; None where all weigh the same."""
 
     def __post_init__(self) -> None:
-        for part, x, y in (("training", self.x_train, self.y_train), ("test", self.x_test, self.y_test)):
-            if len(x) != len(y) or not len(x):
-                raise StepbenchError(
-                    f"The {part} set has {len(x)} inputs and {len(y)} targets: give as many of both, at least one."
-                )
+        count_rows("training set", inputs=self.x_train, targets=self.y_train, weights=self.sample_weight)
+        count_rows("test set", inputs=self.x_test, targets=self.y_test)
 
     def limited(self, examples: int) -> Dataset:
         """The first ``examples`` of the training set, with the whole test set."""
-        return Dataset(self.x_train[:examples], self.y_train[:examples], self.x_test, self.y_test)
-
-
-def _default_loss() -> keras.losses.Loss:
-    import keras
-
-    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-
-
-def _default_optimizer() -> keras.optimizers.Optimizer:
-    import keras
-
-    return keras.optimizers.Adam()
-
-
-def _default_metric() -> keras.metrics.Metric:
-    import keras
-
-    return keras.metrics.SparseCategoricalAccuracy(name="accuracy")
+        x, y, weights = first_rows((self.x_train, self.y_train, self.sample_weight), examples)
+        return replace(self, x_train=x, y_train=y, sample_weight=weights)
 
 
 @dataclass(frozen=True)
 class Workload:
-    """A model with its data, loss, optimizer and metric. Each field but the name is a factory.
+    """A Keras model with its data; its loss, optimizer and metric too, unless the model comes compiled.
 
-    The factories run inside a worker, under the dtype policy of the case; ``model()`` must give a
-    ``keras.Model`` whose outputs are float32.
+    Use it for any model that ``keras.Model.fit`` trains. The model is built inside a worker, under the dtype policy of
+    the case, and again whenever a second one is needed.
     """
 
     name: str
     model: Callable[[], keras.Model]
-    data: Callable[[DataSource], Dataset]
-    loss: Callable[[], keras.losses.Loss] = _default_loss
-    optimizer: Callable[[], keras.optimizers.Optimizer] = _default_optimizer
-    metric: Callable[[], keras.metrics.Metric] = _default_metric
+    """Gives a model, compiled or not, a new one each time."""
+    data: Callable[[DataSource], Any]
+    """Gives a :class:`Dataset`, or a pair of training and test data, each what ``fit`` takes as ``x``: a tuple
+    ``(x, y[, sample_weight])``, a ``tf.data.Dataset`` of batches, a ``keras.utils.PyDataset``, a generator of batches."""
+    loss: Any = None
+    """What ``compile`` takes, or a function without arguments that gives it. None leaves what the model was compiled
+    with; one that was not compiled gets sparse categorical cross-entropy from logits."""
+    optimizer: Any = None
+    """Likewise; Adam."""
+    metric: Any = None
+    """Likewise, one metric or several; accuracy where the loss is the default or a categorical cross-entropy."""
 
     def __post_init__(self) -> None:
         check_name("workload", self.name)
 
 
-def load_workload(locator: str) -> Workload:
-    """The workload that ``locator`` names.
+@dataclass(frozen=True)
+class Built:
+    """A training step that needs no Keras model, ready to run."""
 
-    Args:
-        locator: a built-in name, ``package.module:attribute`` or ``path/to/file.py:attribute``; the attribute
-            is a :class:`Workload` or a callable without arguments that returns one.
+    step: Callable[[Any], Any]
+    """Takes a batch; gives its scalar loss, or a dict of scalars whose first entry it is."""
+    batches: Any
+    """The training data: what ``fit`` takes as ``x`` (see :attr:`Workload.data`)."""
+    variables: Iterable[Any]
+    """Keras' or TensorFlow's variables that a step may change: what is restored before each block."""
+    optimizers: Sequence[Any] = ()
+    """Keras' optimizers that the step applies; verification watches what they are given."""
+    evaluate: Callable[[], dict[str, float]] | None = None
+    """Gives figures of merit by name, from data that the step never sees."""
 
-    Raises:
-        StepbenchError: when it is not found, does not import or is of the wrong type.
+
+@dataclass(frozen=True)
+class Training:
+    """Any function that makes a step: several optimizers, a loop of one's own, no Keras model at all.
+
+    ``build`` runs inside a worker, under the dtype policy and the seed of the case.
     """
-    target = BUILT_IN_WORKLOADS.get(locator, locator)
-    module_name, colon, attribute = target.rpartition(":")
-    if not colon or not module_name or not attribute:
-        known = ", ".join(BUILT_IN_WORKLOADS)
-        raise StepbenchError(
-            f"There is no workload {locator!r}: use {known}, 'package.module:attribute' or 'path/to/file.py:attribute'."
-        )
-    module = import_user_module(module_name)
-    if not hasattr(module, attribute):
-        raise StepbenchError(f"{module_name} has no attribute {attribute!r}: name the workload it defines.")
-    found = getattr(module, attribute)
-    workload = found if isinstance(found, Workload) else _called(found, locator)
-    if not isinstance(workload, Workload):
-        raise StepbenchError(
-            f"{locator} is a {type(workload).__name__}: it must be a stepbench.Workload or a callable that returns one."
-        )
-    return workload
 
+    name: str
+    build: Callable[[DataSource], Built]
 
-def _called(factory: object, locator: str) -> object:
-    if not callable(factory):
-        return factory
-    try:
-        return factory()
-    except StepbenchError:
-        raise
-    except Exception as error:
-        raise StepbenchError(f"Calling {locator} raised {type(error).__name__}: {error}.") from error
-
-
-def import_user_module(name: str) -> ModuleType:
-    """Import a module of the user's, by dotted name (the working folder counts) or by the path of its file.
-
-    Raises:
-        StepbenchError: when there is none or it raises.
-    """
-    try:
-        return _import_file(Path(name)) if name.endswith(".py") else _import_name(name)
-    except StepbenchError:
-        raise
-    except Exception as error:
-        raise StepbenchError(f"Importing {name} raised {type(error).__name__}: {error}.") from error
-
-
-def _import_name(name: str) -> ModuleType:
-    working_folder = str(Path.cwd())
-    if working_folder not in sys.path:
-        sys.path.insert(0, working_folder)
-    return importlib.import_module(name)
-
-
-def _import_file(path: Path) -> ModuleType:
-    path = path.resolve()
-    if not path.is_file():
-        raise StepbenchError(f"There is no file {path}: give the path of the Python file that defines it.")
-    # Files that lie beside it are its own to import, as they are for a script.
-    if str(path.parent) not in sys.path:
-        sys.path.insert(0, str(path.parent))
-    for module in list(sys.modules.values()):
-        if getattr(module, "__file__", None) == str(path):
-            return module
-    # Found again above, even where two files have one name.
-    name = path.stem if path.stem not in sys.modules else str(path)
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec, "a .py file always has a spec"
-    assert spec.loader, "and a loader"
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
+    def __post_init__(self) -> None:
+        check_name("workload", self.name)

@@ -49,7 +49,7 @@ from stepbench.records.protocol import (
 from stepbench.records.run import Failure, FailureKind
 
 if TYPE_CHECKING:
-    from stepbench.training.workload import Dataset
+    from stepbench.training.task import Task
     from stepbench.worker.timing import WarmCase
     from stepbench.worker.verify import Verifier
 
@@ -139,7 +139,6 @@ class Worker:
     def __init__(self, import_s: float) -> None:
         self._import_s = import_s
         self._block_seconds = 0.0
-        self._dataset: Dataset | None = None
         self._warm: WarmCase | None = None
         self._verifier: Verifier | None = None
         self.claims_xla = False
@@ -191,19 +190,15 @@ class Worker:
             return Failed(Failure(FailureKind.NOT_PROVED, f"The trace: {error}."))
 
     def _close(self, order: Close) -> Closed:
-        assert self._dataset is not None, "set together with the warm case"
-        pipeline = order.input_pipeline
-        return Closed(self._ready().close(self._dataset, self._block_seconds, input_pipeline=pipeline))
+        return Closed(self._ready().close(self._block_seconds, input_pipeline=order.input_pipeline))
 
     def _ready(self) -> WarmCase:
         assert self._warm is not None, "the pool prepares a case before it measures it"
         return self._warm
 
     def _prepare(self, order: Prepare) -> Prepared:
-        from stepbench.training.data import resolve_source
         from stepbench.training.devices import use_device
         from stepbench.training.variants import execution_named
-        from stepbench.training.workload import load_workload
         from stepbench.worker.origins import check_origins
         from stepbench.worker.timing import WarmCase, ring_batches
 
@@ -211,13 +206,11 @@ class Worker:
         _import_plugins(order.plugins)
         execution = execution_named(order.case.variant.execution)
         self.claims_xla = execution.claims == XLA
-        workload = load_workload(order.workload)
         started = time.perf_counter()
-        limit = ring_batches(order.case) * order.case.batch_size
-        self._dataset = workload.data(resolve_source(order.data, limit=limit))
+        task = _task(order.workload, order.data, ring_batches(order.case) * order.case.batch_size)
         data_s = time.perf_counter() - started
         self._block_seconds = order.block_seconds
-        self._warm = WarmCase(order.case, workload, self._dataset, order.seed, order.slowdown)
+        self._warm = WarmCase(order.case, task, order.seed, order.slowdown)
         if order.elsewhere:
             check_origins(Path(order.root).resolve(), Path(order.elsewhere).resolve())
         calls = self._warm.calls_in(order.block_seconds)
@@ -238,20 +231,45 @@ def _describe(order: Describe) -> Described:
     from stepbench.training.data import resolve_source
     from stepbench.training.devices import visible_devices
     from stepbench.training.variants import execution_named
-    from stepbench.training.workload import load_workload
 
     _import_plugins(order.plugins)
     for execution in order.executions:
         execution_named(execution)
-    source = resolve_source(order.data, limit=1)
-    workloads = {}
+    workloads: dict[str, str] = {}
+    batch_sizes: dict[str, int] = {}
+    remarks: list[str] = []
     for locator in order.workloads:
-        workload = load_workload(locator)
-        workload.data(source)
-        if workload.name in workloads:
-            raise StepbenchError(f"Two workloads are named {workload.name!r}: give each a name of its own.")
-        workloads[workload.name] = locator
-    return Described(workloads, source.name, tuple(device.value for device in visible_devices()))
+        name, task = _described(locator, order)
+        if name in workloads:
+            raise StepbenchError(f"Two workloads are named {name!r}: give each a name of its own.")
+        workloads[name], batch_sizes[name] = locator, task.usual_batch_size
+        remarks += task.remarks
+    source = resolve_source(order.data, limit=1)
+    return Described(
+        workloads, source.name, tuple(device.value for device in visible_devices()), batch_sizes, tuple(remarks)
+    )
+
+
+def _described(locator: str, order: Describe) -> tuple[str, Task]:
+    """The name of a workload and its task, looked at for every batch size that is asked for."""
+    from stepbench.training.data import resolve_source
+    from stepbench.training.locate import load_workload
+    from stepbench.training.task import open_task
+
+    workload = load_workload(locator)
+    largest = max(order.batch_sizes, default=1)
+    task = open_task(workload, resolve_source(order.data, limit=largest))
+    for batch_size in order.batch_sizes or (None,):
+        task.look(batch_size)
+    return workload.name, task
+
+
+def _task(locator: str, data: str, limit: int | None) -> Task:
+    from stepbench.training.data import resolve_source
+    from stepbench.training.locate import load_workload
+    from stepbench.training.task import open_task
+
+    return open_task(load_workload(locator), resolve_source(data, limit=limit))
 
 
 def _attain(order: Attain) -> Attained:
@@ -263,18 +281,15 @@ def _attain(order: Attain) -> Attained:
 
 
 def _count(order: Count) -> Counted:
-    from stepbench.training.data import resolve_source
     from stepbench.training.devices import use_device
-    from stepbench.training.workload import load_workload
     from stepbench.worker.work import count_steps
 
     use_device(Device.CPU)  # For the general form of layers that have one of their own for GPUs.
-    workload = load_workload(order.workload)
-    return Counted(count_steps(workload, workload.data(resolve_source(order.data)), order.steps))
+    return Counted(count_steps(_task(order.workload, order.data, None), order.steps))
 
 
 def _import_plugins(plugins: tuple[str, ...]) -> None:
-    from stepbench.training.workload import import_user_module
+    from stepbench.training.locate import import_user_module
 
     for plugin in plugins:
         import_user_module(plugin)

@@ -21,6 +21,7 @@ from tensorflow.python.framework import op_callbacks
 from stepbench.records.cases import EAGER, GRAPH, XLA
 
 _COMPILED = re.compile(r"Compilation of XLA executable time: .*?\((\d+) us\)")
+_ASSIGNMENT = re.compile(r"Assign(Add|Sub)?VariableOp|Resource(Sparse)?(Apply|Scatter)")
 _PRODUCT = re.compile(
     r"_?(Fused|XlaDot|XlaConv|Mkl|MklNative)*(Depthwise)?(Conv|MatMul|BatchMatMul|Einsum|Dot|CudnnRNN)"
 )
@@ -62,6 +63,9 @@ class StepObservation:
     """The operations of one step."""
 
     function_calls: int = 0
+    """Compiled functions called from eager code."""
+    eager_updates: int = 0
+    """Assignments to variables outside of compiled functions."""
     products: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     """Convolutions and matrix products: ``eager``, ``graph`` or ``xla`` → compute dtype → count."""
 
@@ -79,6 +83,8 @@ def observe_step(step: Callable[[], object]) -> StepObservation:
         if context.context().has_function(op_type):
             observation.function_calls += 1
             _observe_function(op_type, GRAPH, observation.products)
+        elif _ASSIGNMENT.match(op_type):
+            observation.eager_updates += 1
         elif _PRODUCT.match(op_type):
             pairs = dict(zip(attrs[::2], attrs[1::2], strict=True)) if attrs else {}
             observation.products[EAGER][_dtype_name(pairs.get("T", pairs.get("Ta")))] += 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,8 @@ import tensorflow as tf
 
 from stepbench.records.cases import Tracing
 from stepbench.records.trace import MOST_EVENTS, Trace, TraceFacts
+from stepbench.training.fit_data import Batch
+from stepbench.training.variants import Call
 from stepbench.worker.timing import WarmCase
 from stepbench.worker.trace_reading import PICOSECONDS, Timeline, operations_of
 from stepbench.worker.xplane import CASE, STEP_MARK, TraceContent, UnreadableTraceError, hide_loops, read_xplane
@@ -68,8 +69,8 @@ def _run(warm: WarmCase, calls: int, *, traced: bool = False) -> float:
     return time.perf_counter() - started
 
 
-def _call(call: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], batch: tuple[tf.Tensor, tf.Tensor]) -> None:
-    call(*batch)
+def _call(call: Call, batch: Batch) -> None:
+    call(batch)
     tf.test.experimental.sync_devices()
 
 

@@ -4,34 +4,38 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
-from stepbench.records.cases import Case
 from stepbench.records.protocol import Agree, Agreed, MakeTrajectory, Train, Trained, TrajectoryMade
 from stepbench.records.verify import Curve, Test
 from stepbench.training.data import resolve_source
 from stepbench.training.devices import use_device
 from stepbench.training.evaluation import Evaluator
-from stepbench.training.step import build_state
+from stepbench.training.feed import stacked
+from stepbench.training.fit_data import Batch, Enough
+from stepbench.training.locate import import_user_module, load_workload
+from stepbench.training.step import loss_of
+from stepbench.training.task import Task, open_task
 from stepbench.training.variants import execution_named
-from stepbench.training.workload import Dataset, Workload, import_user_module, load_workload
+from stepbench.worker.audit import UpdateAudit
+from stepbench.worker.observer import raw
 from stepbench.worker.one_step import VariantStep
-from stepbench.worker.trajectory import Trajectory, make_trajectory
+from stepbench.worker.reference import ReferenceMaker
 
 TEST_EXAMPLES = 2_000
 """Test examples that a training is evaluated on, so that an evaluation stays short."""
 
 
 def trajectory_made(order: MakeTrajectory) -> TrajectoryMade:
-    """Make the reference trajectory of a group of cases and leave it in a file."""
+    """Make the reference trajectory of a group of cases and leave it in a folder."""
     use_device(order.device)
-    workload = load_workload(order.workload)
-    dataset = _load(workload, order.data, (max(order.points) + 1) * order.batch_size)
-    trajectory = make_trajectory(workload, dataset, order.batch_size, order.seed, order.points)
-    trajectory.save(Path(order.file))
-    return TrajectoryMade(trajectory.reference)
+    task = _task(order.workload, order.data)
+    folder = Path(order.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    header = ReferenceMaker(task, order.cases, order.seed).make(order.points, folder)
+    return TrajectoryMade(header.references)
 
 
 class Verifier:
@@ -42,45 +46,83 @@ class Verifier:
         for plugin in order.plugins:
             import_user_module(plugin)
         execution_named(order.case.variant.execution)
-        self._workload = load_workload(order.workload)
         # Level 2 visits the whole set in another order for each seed.
-        self._dataset = _load(self._workload, order.data, None)
-        self._case: Case = order.case
-        self._variant = VariantStep(order.case, self._workload, self._dataset, order.seed)
-        x, y = self._dataset.x_test[:TEST_EXAMPLES], self._dataset.y_test[:TEST_EXAMPLES]
-        self._evaluator = Evaluator(self._variant.state.model, self._workload.loss(), self._workload.metric(), x, y)
+        self._task = _task(order.workload, order.data)
+        self._case = order.case
+        self._variant = VariantStep(order.case, self._task, order.seed)
+        self._audit: UpdateAudit | None = None
+        state = self._variant.observed.state
+        self._evaluator = Evaluator(state, self._task.test, order.case.batch_size, TEST_EXAMPLES)
 
     def agree(self, order: Agree) -> Agreed:
-        """Level 1: a step from each point of the trajectory."""
-        return Agreed(self._variant.agree(Trajectory.load(Path(order.file))))
+        """Level 1: a call from each point of the trajectory."""
+        like = stacked(self._task.feed.take(order.case.steps_per_call, order.case.batch_size))
+        return Agreed(self._variant.agree(Path(order.folder), like))
 
     def train(self, order: Train) -> Trained:
         """Level 2: a free-running training, with initial weights and data order from the seed alone."""
-        fresh = build_state(self._workload, self._case.variant.precision, order.seed)
-        state = self._variant.state
+        fresh = self._task.build(self._case.variant.precision, order.seed, self._case.batch_size)
+        state = self._variant.observed.state
         for variable, initial in zip(state.variables, fresh.variables, strict=True):
             variable.assign(initial)
-        losses, tests = self._course(order)
-        return Trained(Curve(order.seed, tuple(losses), tuple(tests)))
+        if self._audit is None and self._case.steps_per_call == 1:
+            self._audit = UpdateAudit(self._variant.observed, self._variant.twin)
+        course = _Course(order, self._variant, self._evaluator, self._audit)
+        self._task.feed.each(self._case.batch_size, course.visit, seed=order.seed)
+        return Trained(course.curve())
 
-    def _course(self, order: Train) -> tuple[list[float | None], list[Test]]:
-        """The loss of each step, up to the first that is not finite, and the evaluations."""
-        x, y = self._dataset.x_train, self._dataset.y_train
-        batch_size = self._case.batch_size
-        rows = _row_order(order.seed, len(x), order.steps * batch_size)
-        losses: list[float | None] = []
-        tests: list[Test] = []
-        for step in range(order.steps):
-            chosen = rows[step * batch_size : (step + 1) * batch_size]
-            self._variant.state.model.reset_metrics()  # Keras' step gives its loss as a mean since the last reset.
-            loss = float(self._variant.step(tf.constant(x[chosen]), tf.constant(y[chosen])))
-            losses.append(_finite(loss))
-            if losses[-1] is None:
-                break
-            if step + 1 in order.tests:
-                test = self._evaluator.run()
-                tests.append(Test(step + 1, *map(_finite, (test.loss, test.accuracy))))
-        return losses, tests
+
+class _Course:
+    """One training: the loss of each call up to the first that is not finite, the evaluations, the audit."""
+
+    def __init__(self, order: Train, variant: VariantStep, evaluator: Evaluator, audit: UpdateAudit | None) -> None:
+        self._order = order
+        self._variant = variant.observed
+        self._evaluator = evaluator
+        self._audit = audit
+        self._waiting: list[Batch] = []
+        self._steps = 0
+        self._losses: list[float | None] = []
+        self._tests: list[Test] = []
+        if audit:
+            audit.begin()
+
+    def visit(self, batch: Batch) -> None:
+        """Take the next batch of the training."""
+        self._waiting.append(batch)
+        if len(self._waiting) < self._order.case.steps_per_call:
+            return
+        self._call(stacked(self._waiting))
+        before, self._steps = self._steps, self._steps + len(self._waiting)
+        self._waiting.clear()
+        for due in (step for step in self._order.tests if before < step <= self._steps):
+            self._tests.append(self._evaluated(due))
+        if self._losses[-1] is None or self._steps >= self._order.steps:
+            raise Enough
+
+    def curve(self) -> Curve:
+        """All that was seen."""
+        faults, audited = (tuple(self._audit.faults), self._audit.audited) if self._audit else ((), 0)
+        return Curve(self._order.seed, tuple(self._losses), tuple(self._tests), faults, audited)
+
+    def _call(self, batch: Batch) -> None:
+        self._variant.state.reset_metrics()  # Keras' step gives its loss as a mean since the last reset.
+        if self._audit:
+            self._audit.before()
+        loss = float(tf.reduce_mean(tf.cast(loss_of(self._variant.call(batch)), tf.float64)))
+        self._losses.append(_finite(loss))
+        if self._audit:
+            self._audit.after(self._steps)
+
+    def _evaluated(self, step: int) -> Test:
+        """The figures of now; what an evaluation leaves in a stateful layer is put back."""
+        kept: list[tuple[tf.Variable, Any]] = [
+            (raw(weight), raw(weight).numpy()) for weight in self._variant.state.weights
+        ]
+        figures = {name: _finite(value) for name, value in self._evaluator.run().figures.items()}
+        for variable, value in kept:
+            variable.assign(value)
+        return Test(step, loss=figures.pop("loss", None), figures=figures)
 
 
 def _finite(value: float) -> float | None:
@@ -88,12 +130,5 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _row_order(seed: int, available: int, wanted: int) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
-    """As many passes over the set as are wanted, each in a random order of its own."""
-    random = np.random.default_rng(seed)
-    passes = -(-wanted // available)
-    return np.concatenate([random.permutation(available) for _ in range(passes)])[:wanted]
-
-
-def _load(workload: Workload, data: str, examples: int | None) -> Dataset:
-    return workload.data(resolve_source(data, limit=examples))
+def _task(locator: str, data: str) -> Task:
+    return open_task(load_workload(locator), resolve_source(data))

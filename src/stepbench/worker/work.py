@@ -7,7 +7,6 @@ as large as those of one with it, which counts the built-in network 28 % too hig
 
 from __future__ import annotations
 
-import functools
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -16,11 +15,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from stepbench.errors import StepbenchError
 from stepbench.records.cases import Precision
 from stepbench.records.run import Work
-from stepbench.training.step import build_state, train_step
-from stepbench.training.workload import Dataset, Workload
+from stepbench.training.task import Task
 
 _LOOPS = ("While", "StatelessWhile")
 _BRANCHES = ("If", "StatelessIf", "Case", "StatelessCase")
@@ -42,7 +39,7 @@ _TAKES_LONG = re.compile(
 """Types of operation that may be most of a step's work, or hide anything: one that is not counted is no 0."""
 
 
-class UncountableError(StepbenchError):
+class UncountableError(Exception):
     """The work of something in a step is not known."""
 
 
@@ -52,39 +49,36 @@ class Tally:
 
     flops: float = 0.0
     bytes: float = 0.0
+    uncounted: frozenset[str] = frozenset()
+    """What there is beside, whose work is not known."""
 
     def __add__(self, other: Tally) -> Tally:
-        return Tally(self.flops + other.flops, self.bytes + other.bytes)
+        return Tally(self.flops + other.flops, self.bytes + other.bytes, self.uncounted | other.uncounted)
 
     def times(self, count: int) -> Tally:
         """So often the same."""
-        return Tally(count * self.flops, count * self.bytes)
+        return Tally(count * self.flops, count * self.bytes, self.uncounted)
 
 
-def count_steps(workload: Workload, dataset: Dataset, steps: Sequence[tuple[Precision, int]]) -> tuple[Work, ...]:
-    """Count the plain train step of ``workload`` for each precision and batch size.
+def count_steps(task: Task, steps: Sequence[tuple[Precision, int]]) -> tuple[Work, ...]:
+    """Count the workload's own step for each precision and batch size.
 
     Raises:
-        UncountableError: when a step holds something whose work is not known.
-        StepbenchError: when the model is of the wrong kind.
+        StepbenchError: when the workload is wrong.
     """
-    return tuple(_count_step(workload, dataset, precision, batch_size) for precision, batch_size in steps)
+    return tuple(_count_step(task, precision, batch_size) for precision, batch_size in steps)
 
 
-def _count_step(workload: Workload, dataset: Dataset, precision: Precision, batch_size: int) -> Work:
-    state = build_state(workload, precision, seed=0)
-    batch = [tf.TensorSpec((batch_size, *part.shape[1:]), part.dtype) for part in (dataset.x_train, dataset.y_train)]
-    step = tf.function(functools.partial(train_step, state), autograph=False)
-    tally = tally_graph(step.get_concrete_function(*batch).graph)
-    return Work(tally.flops, tally.bytes, len(dataset.x_train))
+def _count_step(task: Task, precision: Precision, batch_size: int) -> Work:
+    state = task.build(precision, 0, batch_size)
+    batch = task.feed.take(1, batch_size)[0]
+    traced = tf.function(state.step, autograph=state.keras_model is None).get_concrete_function(batch)
+    tally = tally_graph(traced.graph)
+    return Work(tally.flops, tally.bytes, task.feed.examples, tuple(sorted(tally.uncounted)))
 
 
 def tally_graph(graph: Any) -> Tally:
-    """All operations that a function's graph runs, those of the functions that it calls among them.
-
-    Raises:
-        UncountableError: when it runs something whose work is not known.
-    """
+    """All operations that a function's graph runs, those of the functions that it calls among them."""
     return sum((_tally(operation) for operation in _run_by(graph)), Tally())
 
 
@@ -102,12 +96,16 @@ def _run_by(graph: Any) -> set[tf.Operation]:
 
 def _tally(operation: tf.Operation) -> Tally:
     inner = [tally_graph(graph) for graph in _functions(operation)]
-    if not inner:
-        return Tally(_flops(operation), _bytes(operation))
-    if operation.type in _BRANCHES:  # One of them runs: the larger is the usual step, as with a loss that is finite.
-        return Tally(max(tally.flops for tally in inner), max(tally.bytes for tally in inner))
-    times = _most_turns(operation) if operation.type in _LOOPS else 1
-    return sum(inner, Tally()).times(times)
+    try:
+        if not inner:
+            return Tally(_flops(operation), _bytes(operation))
+        if operation.type in _BRANCHES:  # One runs: the larger is the usual step, as with a loss that is finite.
+            unknown = frozenset().union(*(tally.uncounted for tally in inner))
+            return Tally(max(tally.flops for tally in inner), max(tally.bytes for tally in inner), unknown)
+        times = _most_turns(operation) if operation.type in _LOOPS else 1
+        return sum(inner, Tally()).times(times)
+    except UncountableError as error:
+        return Tally(bytes=_bytes(operation), uncounted=frozenset((str(error),)))
 
 
 def _functions(operation: tf.Operation) -> Iterator[Any]:
@@ -125,7 +123,7 @@ def _most_turns(loop: tf.Operation) -> int:
     except (tf.errors.OpError, TypeError, IndexError):
         turns = -1
     if turns < 0:
-        raise UncountableError("The step has a loop of unknown length: give the loop maximum_iterations.")
+        raise UncountableError("a loop of unknown length (give it maximum_iterations)")
     return turns
 
 
@@ -134,7 +132,7 @@ def _flops(operation: tf.Operation) -> float:
     if formula:
         return float(formula(operation))
     if _TAKES_LONG.search(operation.type):
-        raise UncountableError(f"The step has an operation of type {operation.type}, whose work is not known.")
+        raise UncountableError(f"an operation of type {operation.type}")
     return 0.0
 
 
@@ -154,7 +152,7 @@ def _size(tensor: tf.Tensor) -> float:
 
 def _elements(*sizes: int | None) -> int:
     if None in sizes:
-        raise UncountableError("The step has a product whose shape is not known before it runs.")
+        raise UncountableError("a product whose shape is not known before it runs")
     return math.prod(size for size in sizes if size is not None)
 
 

@@ -29,7 +29,7 @@ def save_baseline(store: Store, name: str, run_name: str, *, replace: bool) -> P
         )
     if files.is_file(path) and not replace:
         raise StepbenchError(f"There is a baseline {name!r} already: choose another name, or replace it with --force.")
-    files.write(path, (store.locate(run_name) / RUN_FILE).read_bytes())
+    files.write(path, files.read(store.locate(run_name) / RUN_FILE))
     return path
 
 

@@ -69,14 +69,26 @@ def _write_atomically(path: Path, content: bytes) -> None:
         draft.unlink(missing_ok=True)
 
 
+def read(path: Path) -> bytes:
+    """A file whole.
+
+    Raises:
+        StepbenchError: when it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise StepbenchError(f"{path} cannot be read ({error.strerror}): check its permissions.") from error
+
+
 def decode(path: Path, kind: type[_Kind]) -> _Kind:
     """What a file holds.
 
     Raises:
         StepbenchError: when it cannot be read or understood, or has another schema.
     """
+    content = read(path)
     try:
-        content = path.read_bytes()
         try:
             found = msgspec.json.decode(content, type=kind)
         except (msgspec.ValidationError, StepbenchError):
@@ -84,8 +96,6 @@ def decode(path: Path, kind: type[_Kind]) -> _Kind:
             _check_schema(path, msgspec.json.decode(content, type=_SchemaOnly))
             raise
         _check_schema(path, found)
-    except OSError as error:
-        raise StepbenchError(f"{path} cannot be read ({error.strerror}): check its permissions.") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise damaged(path, error) from error
     return found

@@ -13,6 +13,7 @@ import msgspec
 
 from stepbench.records.cases import Case
 from stepbench.records.run import Event, Measurement, assemble
+from stepbench.records.store import files
 from stepbench.records.store.files import damaged, unwritable
 from stepbench.records.store.names import JOURNAL_FILE
 
@@ -30,7 +31,7 @@ class Journal:
         try:
             self._file = path.open("ab")
             # A line cut off by a kill would spoil the one that is appended to it.
-            self._file.truncate(_whole_lines_bytes(path))
+            self._file.truncate(len(_whole_lines(path.read_bytes())))
         except OSError as error:
             raise unwritable(path, error, "let its folder be written, or begin another run") from error
 
@@ -75,16 +76,16 @@ def read_journal(path: Path, cases: Sequence[Case]) -> tuple[Measurement, ...]:
     """What the whole lines of a journal say of each case.
 
     Raises:
-        StepbenchError: when they cannot be understood.
+        StepbenchError: when they cannot be read or understood.
     """
     decoder = msgspec.json.Decoder(Event)
-    whole = path.read_bytes()[: _whole_lines_bytes(path)] if path.exists() else b""
+    content = files.read(path) if path.exists() else b""
     try:
-        return assemble(cases, [decoder.decode(line) for line in whole.splitlines()])
+        return assemble(cases, [decoder.decode(line) for line in _whole_lines(content).splitlines()])
     except (msgspec.DecodeError, ValueError) as error:
         raise damaged(path, error) from error
 
 
-def _whole_lines_bytes(path: Path) -> int:
+def _whole_lines(content: bytes) -> bytes:
     """What follows the last newline was being written when the run was killed."""
-    return path.read_bytes().rfind(b"\n") + 1
+    return content[: content.rfind(b"\n") + 1]

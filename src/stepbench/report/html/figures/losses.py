@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from stepbench.judge.training import anchor_of, final_loss
+from stepbench.judge.training import final_loss
+from stepbench.judge.verify import anchor_of
 from stepbench.records.verify import Curve
 from stepbench.report import formats
 from stepbench.report.html.figures.canvas import (

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from stepbench.records.doctor import Data, Disk, Examination, Load, NvidiaDriver, TensorFlowFacts
+from stepbench.records.doctor import Data, Disk, DoctorFacts, Load, NvidiaDriver, TensorFlowFacts
 from stepbench.records.machine import GIB, Cpu, Environment, Gpu, Host, Memory, Software
 
 GPU = Gpu(
@@ -30,7 +30,7 @@ FACTS = TensorFlowFacts(
     compiles_graphs=False,
     missing_libraries=(),
 )
-INNOCENT = Examination(
+INNOCENT = DoctorFacts(
     environment=Environment(
         host=Host(system="Linux", architecture="x86_64"),
         cpu=Cpu(
@@ -55,7 +55,7 @@ INNOCENT = Examination(
 )
 
 
-def changed(**facts: Any) -> Examination:
+def changed(**facts: Any) -> DoctorFacts:
     """The innocent machine with some facts replaced, named as ``environment__cpu__governor``; GPUs by ``gpu__…``."""
     found = INNOCENT
     for name, value in facts.items():
@@ -68,13 +68,13 @@ def changed(**facts: Any) -> Examination:
     return found
 
 
-def without_gpu(**facts: Any) -> Examination:
+def without_gpu(**facts: Any) -> DoctorFacts:
     """As :func:`changed`, on a machine without any trace of NVIDIA."""
     gone = NvidiaDriver(nvml_problem="NVML Shared Library Not Found")
     return changed(environment__gpus=(), tensorflow__gpus=0, driver=gone, **facts)
 
 
-def with_variables(**variables: str) -> Examination:
+def with_variables(**variables: str) -> DoctorFacts:
     """The innocent machine with these environment variables."""
     return changed(environment__variables=variables)
 

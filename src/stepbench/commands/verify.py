@@ -1,0 +1,21 @@
+"""What ``verify`` asks for beside its cases: those to train against, or the planted bugs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import msgspec
+
+from stepbench.commands.request import Request
+from stepbench.records.cases import GRAPH, PLANTED, Case, Precision, Variant
+
+
+def with_planted_bugs(request: Request) -> Request:
+    """The request for ``--self-test``: every planted bug on the request's workload, in all its precisions."""
+    return replace(request, executions=(GRAPH, *PLANTED), plugins=(*request.plugins, "stepbench.training.planted"))
+
+
+def with_anchors(cases: tuple[Case, ...]) -> tuple[Case, ...]:
+    """The cases of a verification, with those that they are trained against."""
+    graph = Variant(GRAPH, Precision.FLOAT32)
+    return tuple(dict.fromkeys((*(msgspec.structs.replace(case.reference, variant=graph) for case in cases), *cases)))

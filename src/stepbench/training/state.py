@@ -1,0 +1,243 @@
+"""A workload built under one precision: its step, not yet compiled, and every variable that the step may change."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from stepbench.errors import StepbenchError
+from stepbench.training.fit_data import Batch
+from stepbench.training.step import mark_model, mark_optimizer, mark_tapes
+
+MAX_SEED = 2**32 - 1
+FLOAT64 = "float64"
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What is accumulated over an epoch, for steps written by hand."""
+
+    loss: keras.metrics.Metric
+    accuracy: keras.metrics.Metric | None
+    """The first of the model's metrics."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainState:
+    """A built workload. Every variable exists already, so a step traces once."""
+
+    step: Callable[[Batch], Any]
+    """Takes a batch; gives the loss, or a dict of figures with it."""
+    optimizers: tuple[keras.optimizers.Optimizer, ...]
+    variables: tuple[tf.Variable, ...]
+    """All that a step may change, each once: weights, seeds, optimizer slots, loss scale, metrics."""
+    weights: tuple[Any, ...] = ()
+    """Those of them that are neither an optimizer's nor a metric's, in the same order however it is built."""
+    keras_model: keras.Model | None = None
+    evaluate: Callable[[], Mapping[str, Any]] | None = field(default=None)
+    """Of a training without a Keras model."""
+
+    @property
+    def has_own_step(self) -> bool:
+        """Whether the step is the user's own, not Keras'."""
+        return self.keras_model is None or overrides_step(self.keras_model)
+
+    @property
+    def model(self) -> keras.Model:
+        """The Keras model.
+
+        Raises:
+            StepbenchError: when there is none.
+        """
+        if self.keras_model is None:
+            raise StepbenchError("This training has no Keras model, which is needed here: use eager, graph or xla.")
+        return self.keras_model
+
+    @property
+    def optimizer(self) -> keras.optimizers.Optimizer:
+        """The model's optimizer; under mixed_float16 with the loss scaling around it."""
+        return self.model.optimizer
+
+    def loss(self, y: Any, outputs: Any) -> tf.Tensor:
+        """The loss that the model was compiled with, a scalar, without what layers add to it."""
+        if isinstance(self.model.loss, keras.losses.Loss):
+            return self.model.loss(y, outputs)
+        whole = self.model.compute_loss(y=y, y_pred=outputs)
+        return whole - tf.add_n(self.model.losses) if self.model.losses else whole
+
+    @property
+    def metrics(self) -> Metrics:
+        """The running loss and the first of the model's metrics."""
+        tracker, *others = self.model.metrics
+        inner = [metric for other in others for metric in (getattr(other, "metrics", None) or [other])]
+        return Metrics(tracker, inner[0] if inner else None)
+
+    def reset_metrics(self) -> None:
+        """Begin the running figures anew, as an epoch does."""
+        if self.keras_model is not None:
+            self.keras_model.reset_metrics()
+
+
+@contextlib.contextmanager
+def building(policy: str, seed: int) -> Iterator[None]:
+    """Whatever is built in this context is built under a dtype policy, from a seed, with names as in a new process.
+
+    Raises:
+        StepbenchError: when the seed is out of range.
+    """
+    if not 0 <= seed <= MAX_SEED:
+        raise StepbenchError(f"The seed must be from 0 to {MAX_SEED}, not {seed}.")
+    keras.utils.clear_session(free_memory=False)
+    keras.utils.set_random_seed(seed)
+    with policy_of(policy), _everywhere() if policy == FLOAT64 else contextlib.nullcontext():
+        yield
+
+
+@contextlib.contextmanager
+def _everywhere() -> Iterator[None]:
+    """Build layers in float64 too that are fixed to another dtype, as to float32 at the end of a mixed model."""
+    original = keras.layers.Layer.__init__
+
+    @functools.wraps(original)
+    def init(layer: Any, *args: Any, **kwargs: Any) -> None:
+        original(layer, *args, **{**kwargs, "dtype": None} if kwargs.get("dtype") is not None else kwargs)
+
+    keras.layers.Layer.__init__ = init
+    try:
+        yield
+    finally:
+        keras.layers.Layer.__init__ = original
+
+
+@contextlib.contextmanager
+def policy_of(policy: str) -> Iterator[None]:
+    """A dtype policy, which also decides the dtype of losses and metrics where it is float64."""
+    keras.config.set_dtype_policy(str(policy))  # Keras takes no kind of string but str.
+    keras.config.set_floatx(FLOAT64 if policy == FLOAT64 else "float32")
+    try:
+        yield
+    finally:
+        keras.config.set_floatx("float32")
+
+
+def widened(batch: Batch) -> Batch:
+    """A batch in float64, but for what are no floating-point numbers."""
+    return tf.nest.map_structure(lambda part: tf.cast(part, FLOAT64) if part.dtype.is_floating else part, batch)
+
+
+def model_state(model: keras.Model, batch: Batch) -> TrainState:
+    """A compiled model, its variables made for batches like this one."""
+    batch = widened(batch) if keras.config.floatx() == FLOAT64 else batch
+    traced = _make_variables(model, batch)
+    optimizers = optimizers_of(model)
+    held = [*(one.variables for one in optimizers), *(metric.variables for metric in model.metrics)]
+    variables = _distinct(model.variables, *held, _raw_variables(model), traced)
+    mark_model(model)
+    for optimizer in optimizers:
+        mark_optimizer(optimizer)
+    mark_tapes()
+    weights = _without((*model.variables, *_raw_variables(model), *traced), _distinct(*held))
+    return TrainState(model.train_step, optimizers, variables, weights, model)
+
+
+def training_state(
+    step: Callable[[Batch], Any],
+    optimizers: Sequence[keras.optimizers.Optimizer],
+    variables: Iterable[Any],
+    evaluate: Callable[[], Mapping[str, Any]] | None,
+    batch: Batch,
+) -> TrainState:
+    """A training without a Keras model, its variables made by a trace of its step."""
+    traced = _variables_of_trace(step, widened(batch) if keras.config.floatx() == FLOAT64 else batch)
+    held = _distinct(*(optimizer.variables for optimizer in optimizers))
+    variables = tuple(variables)
+    known = _distinct(variables, held, traced)
+    for optimizer in optimizers:
+        mark_optimizer(optimizer)
+    mark_tapes()
+    return TrainState(step, tuple(optimizers), known, _without((*variables, *traced), held), evaluate=evaluate)
+
+
+def overrides_step(model: keras.Model) -> bool:
+    """Whether the model's class has a ``train_step`` of its own."""
+    return bool(getattr(type(model).train_step, "__qualname__", "") != keras.Model.train_step.__qualname__)
+
+
+def optimizers_of(model: keras.Model) -> tuple[keras.optimizers.Optimizer, ...]:
+    """The model's optimizer, and those that it holds as attributes, as a GAN does."""
+    held = (value for attribute in vars(model).values() for value in _members(attribute))
+    found = [value for value in (model.optimizer, *held) if isinstance(value, keras.optimizers.Optimizer)]
+    return tuple({id(optimizer): optimizer for optimizer in found}.values())
+
+
+def inner_optimizer(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """The optimizer itself, without loss scaling around it."""
+    scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    return optimizer.inner_optimizer if scaled else optimizer
+
+
+def _members(attribute: Any) -> Iterable[Any]:
+    if isinstance(attribute, Mapping):
+        return attribute.values()
+    return attribute if isinstance(attribute, list | tuple | set) else (attribute,)
+
+
+def _make_variables(model: keras.Model, batch: Batch) -> tuple[tf.Variable, ...]:
+    """Have every variable made that the first step makes, by a trace that nobody runs; those that it touches.
+
+    Keras makes them while ``fit`` traces its train function. Of its own step the forward part will do.
+    """
+    if overrides_step(model) or type(model).test_step is not keras.Model.test_step:
+        return _variables_of_trace(model.train_step, batch)
+    _variables_of_trace(model.test_step, batch)
+    if model.optimizer is not None and not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    return ()
+
+
+def _variables_of_trace(step: Callable[[Batch], Any], batch: Batch) -> tuple[tf.Variable, ...]:
+    """Trace a step that nobody runs: it makes the slots of optimizers that are built when first applied."""
+    try:
+        traced = tf.function(step, autograph=False).get_concrete_function(batch)
+    except Exception:  # noqa: BLE001 - a step that cannot be traced may run eagerly; in a graph it fails again, and tells.
+        return ()
+    return tuple(traced.graph.variables)
+
+
+def _raw_variables(model: keras.Model) -> Iterator[tf.Variable]:
+    """TensorFlow's own variables, such as a random generator's state, that layers hold beside Keras'."""
+    for found in tf.train.TrackableView(model).descendants():
+        if isinstance(found, tf.Variable):
+            yield found
+
+
+def _distinct(*groups: Iterable[Any]) -> tuple[tf.Variable, ...]:
+    raw = (
+        variable.value if isinstance(variable, keras.Variable) else variable for group in groups for variable in group
+    )
+    return tuple({id(variable): variable for variable in raw}.values())
+
+
+def _without(variables: Iterable[Any], held: Iterable[tf.Variable]) -> tuple[Any, ...]:
+    """Keras' or TensorFlow's variables, each once, but for those that are held elsewhere."""
+    seen = {id(variable) for variable in held}
+    kept = []
+    for variable in variables:
+        key = id(variable.value if isinstance(variable, keras.Variable) else variable)
+        if key not in seen:
+            seen.add(key)
+            kept.append(variable)
+    return tuple(kept)
+
+
+def layers_of(state: TrainState) -> list[keras.layers.Layer]:
+    """All layers of a Keras model, nested ones too."""
+    if state.keras_model is None:
+        return []
+    return list(state.keras_model._flatten_layers())  # noqa: SLF001 - Keras offers no public walk.

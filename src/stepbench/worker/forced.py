@@ -1,0 +1,180 @@
+"""Inside a worker: a step put into a given state, run once, and looked at."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from stepbench.errors import StepbenchError
+from stepbench.records.cases import Case
+from stepbench.training.fit_data import Batch
+from stepbench.training.state import TrainState, inner_optimizer
+from stepbench.training.step import loss_of
+from stepbench.training.variants import build_call
+from stepbench.worker.observer import Application, Observer, raw, trained_weights
+from stepbench.worker.tensors import Array, Gradient, is_finite, short_name, wide
+
+MAX_SKIPPED = 24
+"""Dynamic loss scaling begins at 2^15 and halves at each overflow."""
+Values = list[NDArray[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """All that a step starts from: the values of weights and of the optimizers' variables."""
+
+    weights: Values
+    optimizers: list[Values]
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What one call did."""
+
+    loss: float
+    names: list[str] = field(default_factory=list)
+    """Of the weights that have a gradient, one for each update."""
+    gradients: list[Gradient] = field(default_factory=list)
+    """What optimizers were given, or, where they were given nothing, what tapes gave; empty where none was seen."""
+    changes: list[Array] = field(default_factory=list)
+    """Of each trained weight, over the call."""
+    statistics: list[Array] = field(default_factory=list)
+    """Weights that are not trained, such as moving averages, after the call."""
+    skipped: int = 0
+    """Calls before this one that loss scaling skipped."""
+    seconds: float = 0.0
+    digest: str = ""
+    """Of all weights after the call."""
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether nothing of it is NaN or infinite."""
+        tensors = (*self.gradients, *self.changes, *self.statistics)
+        return bool(np.isfinite(self.loss)) and all(map(is_finite, tensors))
+
+
+class ForcedStep:
+    """A step with a state that can be set."""
+
+    def __init__(self, state: TrainState, case: Case, *, observed: bool) -> None:
+        """Take a state that no call has been built of yet.
+
+        Args:
+            state: of the workload.
+            case: how its step is executed.
+            observed: whether gradients are to be seen, which changes what is compiled.
+        """
+        self.observer = Observer(state) if observed else None
+        self.state = state = self.observer.watched() if self.observer else state
+        self.call = build_call(state, case)
+        self.trained = trained_weights(state)
+        trained = {id(raw(weight)) for weight in self.trained}
+        self._untrained = [
+            weight for weight in state.weights if id(raw(weight)) not in trained and raw(weight).dtype.is_floating
+        ]
+
+    def snapshot(self) -> Snapshot:
+        """The state of now."""
+        weights = [raw(weight).numpy() for weight in self.state.weights]
+        return Snapshot(weights, [[v.numpy() for v in inner_optimizer(one).variables] for one in self.state.optimizers])
+
+    def force(self, snapshot: Snapshot, size: float = 0.0, draw: int = 0) -> None:
+        """Put the state where ``snapshot`` is. The loss scale stays as it is.
+
+        Args:
+            snapshot: of this or another precision.
+            size: relative, by which each floating-point weight is changed at random.
+            draw: which random numbers.
+
+        Raises:
+            StepbenchError: when the variables differ in number or shape.
+        """
+        optimizers = [inner_optimizer(one).variables for one in self.state.optimizers]
+        _check_alike(self.state.weights, snapshot.weights)
+        for variables, values in zip(optimizers, snapshot.optimizers, strict=True):
+            _check_alike(variables, values)
+            _assign(variables, values)
+        random = np.random.default_rng(draw)
+        perturbed = [_perturbed(value, size, random) if size else value for value in snapshot.weights]
+        _assign(self.state.weights, perturbed)
+        self.state.reset_metrics()
+
+    def run(self, snapshot: Snapshot, batch: Batch, size: float = 0.0, draw: int = 0) -> Outcome:
+        """One call from ``snapshot``, as often as loss scaling skips it for having overflowed."""
+        for skipped in range(MAX_SKIPPED):
+            self.force(snapshot, size, draw)
+            before = [wide(raw(weight)) for weight in self.trained]
+            loss, seconds = self._timed(batch)
+            outcome = self._outcome(loss, before, skipped, seconds)
+            if not self._was_skipped(outcome):
+                break
+        return outcome
+
+    def _timed(self, batch: Batch) -> tuple[float, float]:
+        if self.observer:
+            self.observer.begin()
+        started = time.perf_counter()
+        loss = float(tf.reduce_mean(tf.cast(loss_of(self.call(batch)), tf.float64)))
+        return loss, time.perf_counter() - started
+
+    def _was_skipped(self, outcome: Outcome) -> bool:
+        scaled = any(one is not inner_optimizer(one) for one in self.state.optimizers)
+        return scaled and not any(np.any(change) for change in outcome.changes)
+
+    def _outcome(self, loss: float, before: Sequence[Array], skipped: int, seconds: float) -> Outcome:
+        after = [wide(raw(weight)) for weight in self.trained]
+        names, gradients = self._seen()
+        digest = hashlib.sha256(b"".join(weight.tobytes() for weight in after)).hexdigest()[:16]
+        return Outcome(
+            loss=loss,
+            names=names,
+            gradients=gradients,
+            changes=[end - start for end, start in zip(after, before, strict=True)],
+            statistics=[wide(raw(weight)) for weight in self._untrained],
+            skipped=skipped,
+            seconds=seconds,
+            digest=digest,
+        )
+
+    def _seen(self) -> tuple[list[str], list[Gradient]]:
+        if self.observer is None:
+            return [], []
+        applications = self.observer.done()
+        if applications:
+            seen = [pair for number, one in enumerate(applications) for pair in _named(one, number)]
+            return [name for name, _ in seen], [gradient for _, gradient in seen]
+        taped = self.observer.taped()
+        if not taped:
+            return [], []
+        return [short_name(weight) for weight in self.trained], [taped.get(id(raw(weight))) for weight in self.trained]
+
+
+def _named(application: Application, number: int) -> list[tuple[str, Gradient]]:
+    mark = f" (update {number + 1})" if number else ""
+    names = (f"{short_name(weight)}{mark}" for weight in application.weights)
+    return list(zip(names, application.gradients(), strict=True))
+
+
+def _check_alike(variables: Sequence[Any], values: Sequence[NDArray[Any]]) -> None:
+    if [tuple(variable.shape) for variable in variables] != [value.shape for value in values]:
+        raise StepbenchError("The model has other variables than the reference's, so their steps cannot be compared.")
+
+
+def _assign(variables: Sequence[Any], values: Sequence[NDArray[Any]]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        target = raw(variable)
+        target.assign(tf.cast(value, target.dtype) if target.dtype.is_floating else value)
+
+
+def _perturbed(value: NDArray[Any], size: float, random: np.random.Generator) -> NDArray[Any]:
+    if value.dtype.kind != "f":
+        return value
+    noise = 1 + size * random.uniform(-1, 1, value.shape)
+    return np.asarray(value.astype(np.float64) * noise)

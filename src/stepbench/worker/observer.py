@@ -1,0 +1,205 @@
+"""Inside a worker: see what a step hands to its optimizers, and what its gradient tapes give it.
+
+What is seen is kept in variables, so that it can be seen of compiled steps too. The step that is timed is not observed;
+that both do the same is judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from stepbench.training.state import TrainState, inner_optimizer
+from stepbench.worker.tensors import Gradient, summed_rows, wide
+
+
+@dataclass(eq=False)
+class _Slot:
+    """Keeps one gradient, in the form in which it was handed over."""
+
+    weight: Any
+    is_none: bool = False
+    dense: tf.Variable | None = None
+    indices: tf.Variable | None = None
+
+    def keep(self, gradient: Any) -> None:
+        """Take a gradient, while the step runs or is traced."""
+        self.is_none = gradient is None
+        if isinstance(gradient, tf.IndexedSlices):
+            if self.indices is None:
+                self.indices = _keeper(gradient.indices)
+                self.dense = _keeper(gradient.values)
+            self.indices.assign(gradient.indices)
+            gradient = gradient.values
+        if gradient is not None:
+            gradient = tf.convert_to_tensor(gradient)
+            if self.dense is None:
+                self.dense = _keeper(gradient)
+            self.dense.assign(gradient)
+
+    def read(self, scale: float = 1.0) -> Gradient:
+        """The gradient, divided by ``scale``."""
+        if self.is_none or self.dense is None:
+            return None
+        if self.indices is None:
+            return wide(self.dense) / scale
+        return summed_rows(self.indices.numpy(), wide(self.dense) / scale, tuple(raw(self.weight).shape))
+
+    def handed_over(self) -> Any:
+        """The gradient as the optimizer was given it, in float64."""
+        if self.is_none or self.dense is None:
+            return None
+        values = tf.cast(self.dense, tf.float64)
+        if self.indices is None:
+            return values
+        return tf.IndexedSlices(values, self.indices.read_value(), tf.constant(tuple(raw(self.weight).shape)))
+
+
+@dataclass(eq=False)
+class Application:
+    """One call of one optimizer in a step."""
+
+    optimizer: int
+    """Its position in the state."""
+    weights: list[Any]
+    slots: list[_Slot]
+    done: tf.Variable
+    before: list[tf.Variable] = field(default_factory=list)
+    """The weights just before; kept only where a step may change them itself."""
+    after: list[tf.Variable] = field(default_factory=list)
+
+    @property
+    def was_done(self) -> bool:
+        """Whether it was in the last step; loss scaling may have skipped it."""
+        return bool(self.done.numpy())
+
+    def gradients(self) -> list[Gradient]:
+        """What the optimizer was given."""
+        return [slot.read() for slot in self.slots]
+
+
+class Observer:
+    """Keeps what the last step of a state did. To be made before the step is built, as it is traced into it."""
+
+    def __init__(self, state: TrainState) -> None:
+        self._state = state
+        self._keeps_weights = state.has_own_step
+        self._called = 0
+        self.applications: list[Application] = []
+        self._taped: dict[int, _Slot] = {}
+        self._trained = {id(raw(weight)): weight for weight in trained_weights(state)}
+        for number, optimizer in enumerate(map(inner_optimizer, state.optimizers)):
+            optimizer.apply = self._watching(number, optimizer, optimizer.apply)
+        if not state.has_own_step:
+            tf.GradientTape.gradient = self._watching_tape(tf.GradientTape.gradient)
+        self.scale = tf.Variable(1.0, trainable=False)
+        """Of the loss, in the last step."""
+
+    def watched(self) -> TrainState:
+        """The state with a step that tells the observer when it begins, to be run or to be traced."""
+
+        def step(batch: Any) -> Any:
+            self._called = 0
+            return self._state.step(batch)
+
+        return replace(self._state, step=step)
+
+    def begin(self) -> None:
+        """Forget what was seen; a step is about to run."""
+        self._called = 0
+        for application in self.applications:
+            application.done.assign(False)  # noqa: FBT003 - a tensor's value.
+        scaling = [one for one in self._state.optimizers if isinstance(one, keras.optimizers.LossScaleOptimizer)]
+        if scaling:
+            self.scale.assign(tf.cast(scaling[0].dynamic_scale, tf.float32))
+
+    def done(self) -> list[Application]:
+        """The applications of the last step, in their order."""
+        return [application for application in self.applications if application.was_done]
+
+    def taped(self) -> dict[int, Gradient]:
+        """What gradient tapes gave for each weight, by its identity, loss scaling undone."""
+        return {key: slot.read(float(self.scale)) for key, slot in self._taped.items()}
+
+    def taped_slot(self, weight: Any) -> _Slot | None:
+        """Where what gradient tapes gave for a weight is kept."""
+        return self._taped.get(id(raw(weight)))
+
+    def _watching(self, number: int, optimizer: Any, original: Callable[..., Any]) -> Callable[..., Any]:
+        def apply(grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> Any:
+            gradients = list(grads)
+            weights = list(trainable_variables or optimizer._trainable_variables)  # noqa: SLF001 - as apply does.
+            application = self._application(number, weights)
+            for slot, gradient in zip(application.slots, gradients, strict=True):
+                slot.keep(gradient)
+            if self._keeps_weights:
+                _copy(weights, application.before)
+            result = original(gradients, trainable_variables)
+            if self._keeps_weights:
+                _copy(weights, application.after)
+            application.done.assign(True)  # noqa: FBT003 - a tensor's value.
+            return result
+
+        return apply
+
+    def _application(self, number: int, weights: list[Any]) -> Application:
+        """That of the call which is being made; the first time a step is traced or run, a new one."""
+        index, self._called = self._called, self._called + 1
+        known = self.applications[index] if index < len(self.applications) else None
+        if known is None or known.optimizer != number or len(known.weights) != len(weights):
+            done = _outside(lambda: tf.Variable(False, trainable=False))  # noqa: FBT003 - a tensor's value.
+            known = Application(number, weights, [_Slot(weight) for weight in weights], done)
+            self.applications[index:] = [known]
+        return known
+
+    def _watching_tape(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def gradient(tape: tf.GradientTape, target: Any, sources: Any, *args: Any, **kwargs: Any) -> Any:
+            result = original(tape, target, sources, *args, **kwargs)
+            if isinstance(sources, list | tuple) and isinstance(result, list | tuple):
+                for source, found in zip(sources, result, strict=True):
+                    key = id(raw(source))
+                    if key in self._trained:
+                        self._taped.setdefault(key, _Slot(source)).keep(found)
+            return result
+
+        gradient.__wrapped__ = original  # type: ignore[attr-defined] # It says that tapes are marked already.
+        return gradient
+
+
+def raw(weight: Any) -> tf.Variable:
+    """TensorFlow's variable in Keras' shell."""
+    return weight.value if isinstance(weight, keras.Variable) else weight
+
+
+def trained_weights(state: TrainState) -> list[Any]:
+    """The weights that are trained: a Keras model's, or all trainable variables."""
+    if state.keras_model is not None:
+        return list(state.keras_model.trainable_variables)
+    return [weight for weight in state.weights if weight.trainable]
+
+
+def _keeper(tensor: tf.Tensor) -> tf.Variable:
+    """A variable for values such as this one, of any length where the graph does not know it."""
+    shape, dtype = tensor.shape, tensor.dtype
+    return _outside(lambda: tf.Variable(tf.zeros([size or 0 for size in shape], dtype), trainable=False, shape=shape))
+
+
+def _outside(make: Callable[[], tf.Variable]) -> tf.Variable:
+    """A variable made outside of the function that is being traced, which would else be traced once more for it.
+
+    What is being traced is known to its thread alone.
+    """
+    with ThreadPoolExecutor(1) as elsewhere:
+        return elsewhere.submit(make).result()
+
+
+def _copy(weights: Sequence[Any], keepers: list[tf.Variable]) -> None:
+    if not keepers:
+        keepers.extend(_keeper(tf.convert_to_tensor(raw(weight))) for weight in weights)
+    for weight, keeper in zip(weights, keepers, strict=True):
+        keeper.assign(raw(weight))

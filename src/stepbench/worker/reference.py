@@ -1,0 +1,228 @@
+"""Inside a worker: the reference trajectory, and what a step from its points should do.
+
+The reference is the workload's own step, built under a float64 policy. What honest rounding does to it is measured, not
+assumed: the same step built under a precision, and run from weights that are changed at random by the relative size of
+its rounding, shows how far rounding leads away. Where the step draws random numbers that are others in float64, a
+precision is its own reference, and free-running training has to tell the rest.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from stepbench.errors import StepbenchError
+from stepbench.records.cases import GRAPH, Case, Device, Precision, Variant
+from stepbench.training.feed import stacked
+from stepbench.training.fit_data import Batch, Enough
+from stepbench.training.state import FLOAT64, policy_of, widened
+from stepbench.training.task import Task
+from stepbench.worker.forced import ForcedStep, Outcome, Snapshot
+from stepbench.worker.observer import raw
+from stepbench.worker.tensors import distance
+from stepbench.worker.trajectory import Allowance, Header, Target, save_header, save_target
+
+UNIT_ROUNDOFF = {Precision.FLOAT32: 2.0**-24, Precision.MIXED_BFLOAT16: 2.0**-8, Precision.MIXED_FLOAT16: 2.0**-11}
+TIPPING = UNIT_ROUNDOFF[Precision.MIXED_FLOAT16]
+"""A change of weights that tips some unit or maximum over at every point; rounding in float32 tips one in a hundred."""
+DRAWS = 2
+"""Random changes of each size."""
+SAME_NUMBERS = 20.0
+"""By how much of what rounding does two losses may differ at most that come from the same random numbers."""
+NO_FLOAT64 = (TypeError, ValueError, tf.errors.OpError)
+"""What a step raises that fixes a dtype inside, when it is built or when it runs."""
+
+
+class ReferenceMaker:
+    """Makes the targets of a group of cases: of each precision and number of steps a call that these have."""
+
+    def __init__(self, task: Task, cases: Sequence[Case], seed: int) -> None:
+        """Build the workload in every precision that is needed."""
+        self._task = task
+        self._batch_size = cases[0].batch_size
+        self._seed = seed
+        self._precisions = sorted({case.variant.precision for case in cases} | {Precision.FLOAT32})
+        self._calls = sorted({case.steps_per_call for case in cases})
+        self._steps = {(name, k): self._step(name, k) for name in self._precisions for k in self._calls}
+        self._exact = {k: self._float64(k) for k in self._calls}
+
+    def make(self, points: Sequence[int], folder: Path) -> Header:
+        """Write the targets at ``points`` of the trajectory.
+
+        Raises:
+            StepbenchError: when the reference's own step is not finite.
+        """
+        self._header: Header | None = None
+        for k in self._calls:
+            wanted = points if k == 1 else points[: len(points) // 2 + 1 : max(1, len(points) // 2)]
+            self._each_point(wanted, k, functools.partial(self._save, k, folder))
+        assert self._header, "there is a point"
+        save_header(self._header, folder)
+        return self._header
+
+    def _save(self, k: int, folder: Path, step: int, snapshot: Snapshot, batch: Batch) -> None:
+        if self._header is None:
+            self._header = self._looked_at(snapshot, batch, k)
+        save_target(self._target(step, k, snapshot, batch, self._header), folder)
+
+    def _step(self, policy: str, k: int) -> ForcedStep:
+        precision = Precision.FLOAT32 if policy == FLOAT64 else Precision(policy)
+        case = Case("reference", Variant(GRAPH, precision), Device.CPU, self._batch_size, k)
+        return ForcedStep(self._task.build(policy, self._seed, self._batch_size), case, observed=True)
+
+    def _float64(self, k: int) -> ForcedStep | None:
+        """The step in float64; None where it cannot be built so."""
+        try:
+            return self._step(FLOAT64, k)
+        except NO_FLOAT64:
+            return None
+
+    def _each_point(self, points: Sequence[int], k: int, take: Callable[[int, Snapshot, Batch], None]) -> None:
+        """Train in graph/float32, and give ``take`` each point: its number of steps, state and the next call's batch."""
+        train = ForcedStep(
+            self._task.build(Precision.FLOAT32, self._seed, self._batch_size),
+            Case("reference", Variant(GRAPH, Precision.FLOAT32), Device.CPU, self._batch_size),
+            observed=False,
+        )
+        begun: dict[int, tuple[Snapshot, list[Batch]]] = {}
+        step = 0
+
+        def visit(batch: Batch) -> None:
+            nonlocal step
+            if step in points:
+                begun[step] = train.snapshot(), []
+            for start, (snapshot, batches) in list(begun.items()):
+                batches.append(batch)
+                if len(batches) == k:
+                    del begun[start]
+                    take(start, snapshot, stacked(batches))
+            if not begun and step >= max(points):
+                raise Enough
+            train.call(batch)
+            step += 1
+
+        self._task.feed.each(self._batch_size, visit)
+
+    def _looked_at(self, snapshot: Snapshot, batch: Batch, k: int) -> Header:
+        """Find out whether the step is random, and which reference each precision can be held against."""
+        usual = self._steps[Precision.FLOAT32, k]
+        first, again = usual.run(snapshot, batch), usual.run(snapshot, batch)
+        own = {name: self._rounding_of(name, k, snapshot, batch) for name in self._precisions}
+        if _differ(first, again, own[Precision.FLOAT32]):
+            reason = "the step draws random numbers, or keeps a state, that no seed reaches"
+            return Header({name.value: name.value for name in self._precisions}, {}, reason, is_random=True)
+        other_seeds = usual.run(_reseeded(snapshot, usual), batch)
+        is_random = _differ(first, other_seeds, own[Precision.FLOAT32])
+        references: dict[str, str] = {}
+        reasons: dict[str, str] = {}
+        exact = self._run_exactly(snapshot, batch, k)
+        for name in self._precisions:
+            mine = self._steps[name, k].run(snapshot, batch)
+            references[name.value] = FLOAT64
+            if exact is None:
+                references[name.value], reasons[name.value] = (
+                    Precision.FLOAT32.value,
+                    "there is no float64 build of the step",
+                )
+            elif is_random and _differ(mine, exact, own[name]):
+                references[name.value], reasons[name.value] = (
+                    name.value,
+                    "the step draws other random numbers in float64",
+                )
+        return Header(references, reasons, None, is_random)
+
+    def _run_exactly(
+        self, snapshot: Snapshot, batch: Batch, k: int, size: float = 0.0, draw: int = 0
+    ) -> Outcome | None:
+        """A call in float64; None where some layer or function fixes a dtype that does not fit."""
+        step = self._exact[k]
+        if step is None:
+            return None
+        try:
+            with policy_of(FLOAT64):
+                return step.run(snapshot, widened(batch), size, draw)
+        except NO_FLOAT64:
+            self._exact[k] = None
+            return None
+
+    def _rounding_of(self, name: Precision, k: int, snapshot: Snapshot, batch: Batch) -> Allowance:
+        """How far honest rounding leads away from the precision's own result."""
+        step = self._steps[name, k]
+        right = step.run(snapshot, batch)
+        draws = [step.run(snapshot, batch, UNIT_ROUNDOFF[name], draw) for draw in range(1, DRAWS + 1)]
+        return _spread(draws, right, UNIT_ROUNDOFF[Precision.FLOAT32])
+
+    def _target(self, step: int, k: int, snapshot: Snapshot, batch: Batch, header: Header) -> Target:
+        rights: dict[str, Outcome] = {}
+        exact = self._run_exactly(snapshot, batch, k) if FLOAT64 in header.references.values() else None
+        if exact:
+            rights[FLOAT64] = exact
+        rounding = {}
+        for name in self._precisions:
+            own = self._steps[name, k].run(snapshot, batch)
+            if header.references[name] != FLOAT64:
+                rights[header.references[name]] = self._steps[Precision(header.references[name]), k].run(
+                    snapshot, batch
+                )
+            right = rights[header.references[name]]
+            draws = [
+                self._steps[name, k].run(snapshot, batch, UNIT_ROUNDOFF[name], draw) for draw in range(1, DRAWS + 1)
+            ]
+            rounding[name.value] = _spread([own, *draws], right, UNIT_ROUNDOFF[Precision.FLOAT32])
+        for reference, right in rights.items():
+            if not right.is_finite:
+                raise StepbenchError(
+                    f"The reference's own step in {reference} is NaN or infinite after {step} steps: "
+                    "verify a workload that trains."
+                )
+        return Target(step, k, snapshot, batch, rights, rounding, self._jumps(snapshot, batch, k, rights))
+
+    def _jumps(self, snapshot: Snapshot, batch: Batch, k: int, rights: dict[str, Outcome]) -> Allowance:
+        if FLOAT64 in rights:
+            draws = [self._run_exactly(snapshot, batch, k, TIPPING, draw) for draw in range(1, DRAWS + 1)]
+            return _spread([draw for draw in draws if draw], rights[FLOAT64], 0.0)
+        step = self._steps[Precision.FLOAT32, k]
+        draws32 = [step.run(snapshot, batch, TIPPING, draw) for draw in range(1, DRAWS + 1)]
+        return _spread(draws32, step.run(snapshot, batch), 0.0)
+
+
+def _spread(draws: Sequence[Outcome], right: Outcome, storing: float) -> Allowance:
+    """Root mean square distances of the draws from what is right; ``storing`` is what every result is rounded to."""
+
+    def root(distances: Sequence[float], size: float) -> float:
+        return float(np.sqrt(np.mean(np.square(distances)))) + storing * size
+
+    def each(part: str) -> list[float]:
+        rights = getattr(right, part)
+        tensors = [getattr(draw, part) for draw in draws]
+        return [
+            root([distance(tensor[index], rights[index]) for tensor in tensors], distance(rights[index], None))
+            for index in range(len(rights))
+            if all(len(tensor) == len(rights) for tensor in tensors)
+        ]
+
+    loss = root([abs(draw.loss - right.loss) for draw in draws], abs(right.loss))
+    return Allowance(loss, each("gradients"), each("changes"), each("statistics"))
+
+
+def _differ(one: Outcome, other: Outcome, rounding: Allowance) -> bool:
+    """Whether two steps drew other numbers: their losses or gradients lie further apart than rounding leads."""
+    if abs(one.loss - other.loss) > SAME_NUMBERS * rounding.loss:
+        return True
+    gaps = [distance(mine, theirs) for mine, theirs in zip(one.gradients, other.gradients, strict=False)]
+    sizes = [distance(gradient, None) for gradient in one.gradients]
+    allowed = float(np.linalg.norm(rounding.gradients)) if rounding.gradients else 0.0
+    return bool(sizes) and float(np.linalg.norm(gaps)) > SAME_NUMBERS * max(allowed, 1e-30)
+
+
+def _reseeded(snapshot: Snapshot, step: ForcedStep) -> Snapshot:
+    """The same state with other seeds: integers among the weights, which nothing else counts in."""
+    weights = [
+        value + 1 if raw(weight).dtype.is_integer else value
+        for weight, value in zip(step.state.weights, snapshot.weights, strict=True)
+    ]
+    return Snapshot(weights, snapshot.optimizers)

@@ -1,0 +1,113 @@
+"""Inside a worker: gradients and other tensors taken out of TensorFlow, and how far two of them lie apart."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from stepbench.records.verify import TensorError
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """A gradient that has only some rows of a table, each once."""
+
+    indices: NDArray[np.int64]
+    values: Array
+    shape: tuple[int, ...]
+
+
+Gradient = Array | Rows | None
+"""None where a weight has none."""
+
+
+def wide(tensor: Any) -> Array:
+    """A tensor's value in float64."""
+    return np.asarray(tf.convert_to_tensor(tensor).numpy(), np.float64)
+
+
+def summed_rows(indices: Any, values: Any, shape: tuple[int, ...]) -> Rows:
+    """Slices as TensorFlow has them, which may name a row more than once."""
+    unique, places = np.unique(np.asarray(indices, np.int64), return_inverse=True)
+    sums = np.zeros((len(unique), *shape[1:]))
+    np.add.at(sums, places.ravel(), wide(values))
+    return Rows(unique, sums, shape)
+
+
+def aligned(mine: Gradient, right: Gradient) -> tuple[Array, Array]:
+    """Two gradients of one weight as arrays of one shape; rows that neither has are left out."""
+    if isinstance(mine, Rows) and isinstance(right, Rows):
+        rows = np.union1d(mine.indices, right.indices)
+        return _spread(mine, rows), _spread(right, rows)
+    if isinstance(mine, Rows):
+        mine = _dense(mine)
+    if isinstance(right, Rows):
+        right = _dense(right)
+    if mine is None:
+        mine = np.zeros_like(right) if right is not None else np.zeros(1)
+    return mine, np.zeros_like(mine) if right is None else right
+
+
+def length(gradient: Gradient) -> float:
+    """Euclidean, over all elements."""
+    if gradient is None:
+        return 0.0
+    return float(np.linalg.norm(gradient.values if isinstance(gradient, Rows) else gradient))
+
+
+def distance(mine: Gradient, right: Gradient) -> float:
+    """The Euclidean norm of the difference."""
+    one, other = aligned(mine, right)
+    return float(np.linalg.norm(one - other))
+
+
+def tensor_error(name: str, mine: Gradient, right: Gradient, allowed: float, jump: float = 0.0) -> TensorError:
+    """How ``mine`` differs from ``right``.
+
+    Args:
+        name: of the tensor.
+        mine: what was found.
+        right: what it should be.
+        allowed: the norm of the difference that honest rounding brings about.
+        jump: the norm of the difference that rounding may bring about once in a while.
+    """
+    one, other = aligned(mine, right)
+    size = float(np.linalg.norm(other)) or 1.0
+    if not np.all(np.isfinite(one)):
+        return TensorError(name, None, None, allowed / size, jump / size)
+    own = float(np.linalg.norm(one))
+    ratio = math.log(own / size) if own and np.any(other) else None
+    return TensorError(name, float(np.linalg.norm(one - other)) / size, ratio, allowed / size, jump / size)
+
+
+def is_finite(gradient: Gradient) -> bool:
+    """Whether it holds no NaN and no infinity."""
+    if gradient is None:
+        return True
+    return bool(np.all(np.isfinite(gradient.values if isinstance(gradient, Rows) else gradient)))
+
+
+def short_name(variable: Any) -> str:
+    """``conv2d_1/kernel``: the layer and the variable, without the model's name."""
+    path = variable.path if isinstance(variable, keras.Variable) else variable.name.partition(":")[0]
+    return "/".join(path.split("/")[-2:])
+
+
+def _dense(rows: Rows) -> Array:
+    array = np.zeros(rows.shape)
+    array[rows.indices] = rows.values
+    return array
+
+
+def _spread(rows: Rows, indices: NDArray[np.int64]) -> Array:
+    array = np.zeros((len(indices), *rows.shape[1:]))
+    array[np.searchsorted(indices, rows.indices)] = rows.values
+    return array

@@ -1,0 +1,85 @@
+"""A plan, from what a worker says of a request; the workers themselves are in ``engine/test_run.py``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from builders import make_case
+
+from stepbench.commands.plan import make_plan
+from stepbench.commands.request import measuring_request
+from stepbench.engine import pool
+from stepbench.engine.worktrees import Checkout
+from stepbench.errors import StepbenchError
+from stepbench.records.gate import Revision
+from stepbench.records.protocol import Describe, Described
+
+OWN, ELSEWHERE = Path("/own"), Path("/elsewhere")
+REQUEST = {"execution": "eager,graph", "data": "synthetic"}
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Describe, object]]:
+    """What workers are asked, and where; each finds one workload ``cnn`` and a CPU."""
+    orders: list[tuple[Describe, object]] = []
+
+    def describe(order: Describe, _logs: Path, _environment: object = None, folder: object = None) -> Described:
+        orders.append((order, folder))
+        return Described({"cnn": order.workloads[0]}, "synthetic", ("cpu",))
+
+    monkeypatch.setattr(pool, "describe", describe)
+    return orders
+
+
+@pytest.mark.usefixtures("asked")
+def test_only_the_cases_that_are_named_are_planned() -> None:
+    assert len(make_plan(measuring_request(**REQUEST)).plan.cases) == 6
+    planned = make_plan(measuring_request(**REQUEST, only=("graph/float32",)))
+    assert planned.plan.cases == (make_case("graph"),)
+    with pytest.raises(StepbenchError, match=r"--cases names 'nope', which no case is: use an id such as cnn/"):
+        make_plan(measuring_request(**REQUEST, only=("graph", "nope")))
+
+
+@pytest.mark.usefixtures("asked")
+def test_a_device_that_is_not_there_is_wrong_use() -> None:
+    with pytest.raises(StepbenchError, match="TensorFlow sees no gpu here: use --device cpu"):
+        make_plan(measuring_request(**REQUEST, device="gpu"))
+
+
+@pytest.mark.parametrize("wrong", [{"execution": "nope"}, {"data": "/nowhere"}, {"steps_per_call": "2"}])
+def test_what_is_wrong_is_refused_before_any_worker_is_asked(asked: list[object], wrong: dict[str, str]) -> None:
+    with pytest.raises(StepbenchError):
+        make_plan(measuring_request(**{**REQUEST, "execution": "eager", **wrong}))
+    assert asked == []
+
+
+def test_a_revision_is_asked_for_its_own_files_and_the_plan_names_the_users(
+    asked: list[tuple[Describe, object]], tmp_path: Path
+) -> None:
+    own, checkout = tmp_path / "own", tmp_path / "checkout"
+    own.mkdir()
+    for name in ("mine.py", "plugin.py"):
+        (own / name).touch()
+    request = measuring_request(**REQUEST, workload=f"{own}/mine.py:workload", plugin=[f"{own}/plugin.py", "module"])
+    plan = make_plan(request, Checkout(Revision("", ""), checkout, elsewhere=own)).plan
+    ((order, folder),) = asked
+    assert (order.workloads, order.plugins) == (
+        (f"{checkout}/mine.py:workload",),
+        (f"{checkout}/plugin.py", "module"),
+    )
+    assert folder == checkout
+    assert (plan.workloads, plan.plugins) == ({"cnn": f"{own}/mine.py:workload"}, (f"{own}/plugin.py", "module"))
+
+
+def test_a_plan_is_about_the_files_of_the_revision_that_is_measured() -> None:
+    checkout = Checkout(Revision("", ""), ELSEWHERE, elsewhere=OWN)
+    for place, there in {
+        "/own/a/mine.py:workload": "/elsewhere/a/mine.py:workload",
+        "/own/plugin.py": "/elsewhere/plugin.py",
+        "/other/mine.py:workload": "/other/mine.py:workload",
+        "/own/package.module:workload": "/own/package.module:workload",
+        "cifar-cnn": "cifar-cnn",
+    }.items():
+        assert checkout.located(place) == there
+        assert Checkout(Revision("", ""), OWN).located(place) == place
