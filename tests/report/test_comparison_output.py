@@ -12,7 +12,7 @@ from rich.console import Console
 from stepbench.errors import StepbenchError
 from stepbench.records.machine import Cpu
 from stepbench.records.store import Run
-from stepbench.report.comparison import Comparison, compare_runs, markdown, print_comparison
+from stepbench.report.compare import Comparison, compare_runs, markdown, print_comparison
 
 OTHER = msgspec.structs.replace(ENVIRONMENT, cpu=Cpu(model="Another CPU", usable_cores=64.0))
 

@@ -27,8 +27,8 @@ from stepbench.records.store import Run
 from stepbench.report import formats
 from stepbench.report.markdown import markdown
 from stepbench.report.summary import CaseSummary, summarize
-from stepbench.report.table import comma_separated
-from stepbench.report.terminal import FILE_WIDTH, print_summary
+from stepbench.report.spreadsheet import comma_separated
+from stepbench.report.text import FILE_WIDTH, print_summary
 
 CPU = Attainable(Device.CPU, {"float32": 200e9, "bfloat16": 400e9}, 20e9)
 GPU = Attainable(Device.GPU, {"float32": 300e12}, 4e12, name="NVIDIA H200", tensor_float_32=True)

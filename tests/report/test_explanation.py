@@ -13,7 +13,7 @@ from stepbench.judge.statistics import step_time
 from stepbench.records.cases import EAGER, GRAPH, XLA
 from stepbench.records.run import Measurement
 from stepbench.records.trace import GAP, HOST
-from stepbench.report.explanation import Explained, explained, headline, main_cause, traced
+from stepbench.report.explain import Explained, explained, headline, main_cause, traced
 
 EAGER_CASE = make_traced(
     make_case(EAGER),

@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from stepbench.records.cases import EAGER, GRAPH
 from stepbench.records.run import Measurement
 from stepbench.records.trace import GAP, HOST
-from stepbench.report.explanation import Explained, explained, headline, markdown, print_explanation, traced
+from stepbench.report.explain import Explained, explained, headline, markdown, print_explanation, traced
 
 A = make_traced(
     make_case(EAGER),

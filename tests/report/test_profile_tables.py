@@ -26,7 +26,7 @@ from stepbench.records.store import Run
 from stepbench.records.trace import GAP, HOST
 from stepbench.report.markdown import markdown
 from stepbench.report.summary import TOP_OPERATIONS, CaseSummary, restricted, summarize
-from stepbench.report.terminal import print_summary
+from stepbench.report.text import print_summary
 
 REFUSED = Failure(FailureKind.NOT_PROVED, "The trace: it marks no steps.")
 GRAPH_CASE = make_traced(

@@ -13,7 +13,7 @@ from stepbench.records.cases import EAGER
 from stepbench.records.store import Run, Store
 from stepbench.report.markdown import markdown
 from stepbench.report.summary import summarize
-from stepbench.report.terminal import print_summary
+from stepbench.report.text import print_summary
 
 RESULTS = places.RESULTS
 WIDTHS = (60, 80, 120, 200)

@@ -20,8 +20,8 @@ from stepbench.records.store import Run
 from stepbench.report import formats
 from stepbench.report.markdown import escape, markdown
 from stepbench.report.summary import summarize
-from stepbench.report.table import comma_separated
-from stepbench.report.terminal import FILE_WIDTH, print_summary
+from stepbench.report.spreadsheet import comma_separated
+from stepbench.report.text import FILE_WIDTH, print_summary
 
 WIDTHS = (60, 80, 120, 200)
 NASTY_MESSAGE = '=HYPERLINK("x")\n\x1b[31mred\x1b[0m | `tick` <script>alert(1)</script>\r\n' + "x" * 300

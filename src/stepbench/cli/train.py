@@ -33,7 +33,7 @@ def train(
     """Train a workload with one variant and evaluate it."""
     from stepbench.commands.run import TrainRequest, train_workload
     from stepbench.records.cases import Case, Variant
-    from stepbench.report.training import TrainingView
+    from stepbench.report.train import TrainingView
 
     request = TrainRequest(
         locator=options.workload_locator(options.one("--workload", options.names("--workload", workload))),

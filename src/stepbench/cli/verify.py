@@ -46,8 +46,10 @@ def verify(
     )
     if not self_test:
         finish(*measured(request, results), output)
-    from stepbench.report.planted import print_self_test
     from stepbench.report.summary import summarize
+    from stepbench.report.text import print_chapters
+    from stepbench.report.verify import all_well, self_test_table
 
-    all_well = print_self_test(summarize(measured(with_planted_bugs(request), results)[0]))
-    raise typer.Exit(EXIT_FINE if all_well else EXIT_FINDING)
+    summary = summarize(measured(with_planted_bugs(request), results)[0])
+    print_chapters([[self_test_table(summary)]])
+    raise typer.Exit(EXIT_FINE if all_well(summary) else EXIT_FINDING)

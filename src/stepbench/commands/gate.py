@@ -145,7 +145,7 @@ def _show_step_times(gate: Gate, folder: Path) -> None:
 
 def notes(gate: Gate, store: Store) -> tuple[str, ...]:
     """What there is to say of a gate beside its verdict: where its traces are, and how often gates are right here."""
-    from stepbench.report.calibration import quote
+    from stepbench.report.calibrate import quote
 
     known = store.newest_calibration(gate.environment.fingerprint)
     logdir = store.folder(gate.gate_id) / TENSORBOARD_FOLDER

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from stepbench.commands.plan import Planned
     from stepbench.records.cases import Case
     from stepbench.records.progress import Progress
-    from stepbench.report.explanation import Explained
-    from stepbench.report.training import TrainingView
+    from stepbench.report.explain import Explained
+    from stepbench.report.train import TrainingView
     from stepbench.training.checkpoint import Checkpoints
     from stepbench.training.evaluation import Evaluation
 
@@ -97,7 +97,7 @@ def explain_cases(a: str, b: str, run_name: str, results: Path) -> Explained:
         StepbenchError: when there is no such run, or no such case with a trace in it.
     """
     from stepbench.commands.case_names import choose_pair
-    from stepbench.report.explanation import explained, traced
+    from stepbench.report.explain import explained, traced
 
     runs, names, with_traces = [], [], []
     for name in (a, b):
@@ -144,7 +144,7 @@ def _show(run: Run, folder: Path) -> None:
     write_logdir(run, summary, folder / TENSORBOARD_FOLDER)
 
     def draw() -> str:
-        from stepbench.report.html.page import page
+        from stepbench.report.html.report import page
 
         return page(run, summary)
 

@@ -33,7 +33,7 @@ from stepbench.report.html.figures.labels import spread
 from stepbench.report.html.figures.marks import marks
 from stepbench.report.html.figures.plot import Plot
 from stepbench.report.html.figures.work import LOOKS
-from stepbench.report.html.page import figures, write_figures
+from stepbench.report.html.report import figures, write_figures
 from stepbench.report.summary import summarize
 
 positive = st.floats(1e-9, 1e12)

@@ -18,9 +18,9 @@ from stepbench.records.machine import Environment, Gpu, Host, Repository
 from stepbench.records.run import FailureKind
 from stepbench.records.store import Run
 from stepbench.report import formats
-from stepbench.report.html.page import page
+from stepbench.report.html.report import page
 from stepbench.report.html.plots import MOST_GROUPS
-from stepbench.report.recommendation import Recommendation
+from stepbench.report.recommend import Recommendation
 from stepbench.report.summary import summarize
 
 SECTIONS = ["cases", "speed-ups", "step-times", "convergence", "work", "efficiency", "scaling", "memory"]

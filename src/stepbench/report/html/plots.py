@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from stepbench.records.run import Attainable
 from stepbench.records.store import Run, slug
-from stepbench.report import columns
+from stepbench.report import case_tables
 from stepbench.report.html.figures.canvas import shortened
 from stepbench.report.html.figures.losses import losses
 from stepbench.report.html.figures.memory import memory
-from stepbench.report.html.figures.plot import Group, Plot
+from stepbench.report.html.figures.plot import CaseGroup, Plot
 from stepbench.report.html.figures.roofline import roofline
 from stepbench.report.html.figures.scaling import scaling
 from stepbench.report.html.figures.speedups import speedups
@@ -29,7 +29,7 @@ MOST_GROUPS = 3
 class Plots:
     """The figures of one workload on one device; empty where there is nothing to draw."""
 
-    group: Group
+    group: CaseGroup
     speedups: list[Plot]
     step_times: list[Plot]
     losses: list[Plot]
@@ -47,21 +47,21 @@ class Plots:
         return [plot for part in parts for plot in part]
 
 
-def groups(run: Run, summary: Summary) -> list[Group]:
+def groups(run: Run, summary: Summary) -> list[CaseGroup]:
     """The cases of each workload on each device."""
     measurements = {measurement.case.id: measurement for measurement in run.measurements}
     return [
-        Group(
+        CaseGroup(
             slug(f"{cases[0].workload}/{cases[0].device}"),
             shortened(title, LONGEST_TITLE),
             cases,
             {case.id: measurements[case.id] for case in cases},
         )
-        for title, cases in columns.groups(summary.cases)
+        for title, cases in case_tables.groups(summary.cases)
     ]
 
 
-def plots(group: Group, attainable: Iterable[Attainable]) -> Plots:
+def plots(group: CaseGroup, attainable: Iterable[Attainable]) -> Plots:
     """All figures of one group."""
     roof = next((found for found in attainable if found.device == group.cases[0].device), None)
     return Plots(

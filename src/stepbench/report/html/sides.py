@@ -8,14 +8,15 @@ from typing import Self
 
 from stepbench.records.run import Measurement
 from stepbench.records.store import Run
+from stepbench.report.case_summary import CaseSummary
 from stepbench.report.html.figures import memory, step_times, work
 from stepbench.report.html.figures.canvas import BLUE, GREY
 from stepbench.report.html.figures.plot import MOST_ROWS, Plot
-from stepbench.report.summary import CaseSummary, Summary, summarize
+from stepbench.report.summary import Summary, summarize
 
 
 @dataclass(frozen=True)
-class Side:
+class RunSide:
     """One of the two runs."""
 
     name: str
@@ -44,7 +45,7 @@ class Side:
         return next((found for found in self.run.measurements if found.case.id == case_id), None)
 
 
-def step_time_plots(sides: Sequence[Side], names: Mapping[str, str]) -> list[Plot]:
+def step_time_plots(sides: Sequence[RunSide], names: Mapping[str, str]) -> list[Plot]:
     """Every block of both sides, if any was timed."""
     found = []
     for side, case_id, label in _rows(sides, names):
@@ -55,7 +56,7 @@ def step_time_plots(sides: Sequence[Side], names: Mapping[str, str]) -> list[Plo
     return [step_times.plot_of("step-times", title, found, found[:MOST_ROWS], _more(sides, found))] if found else []
 
 
-def work_plots(sides: Sequence[Side], names: Mapping[str, str]) -> list[Plot]:
+def work_plots(sides: Sequence[RunSide], names: Mapping[str, str]) -> list[Plot]:
     """Where the time of a step goes on both sides, if there are traces."""
     cases = [(label, side.case(case_id)) for side, case_id, label in _rows(sides, names)]
     found = [work.Bar(label, case.profile) for label, case in cases if case and case.profile]
@@ -63,11 +64,11 @@ def work_plots(sides: Sequence[Side], names: Mapping[str, str]) -> list[Plot]:
     return [work.plot_of("work", title, found, found[:MOST_ROWS], _few(found))] if found else []
 
 
-def memory_plots(sides: Sequence[Side], names: Mapping[str, str]) -> list[Plot]:
+def memory_plots(sides: Sequence[RunSide], names: Mapping[str, str]) -> list[Plot]:
     """The peaks of memory of both sides, where they are known."""
     cases = [(label, side.colour, side.case(case_id)) for side, case_id, label in _rows(sides, names)]
     found = [
-        memory.Row(label, colour, case.peak_memory_bytes, case.memory_by_phase)
+        memory.MemoryRow(label, colour, case.peak_memory_bytes, case.memory_by_phase)
         for label, colour, case in cases
         if case and case.peak_memory_bytes is not None
     ]
@@ -75,11 +76,11 @@ def memory_plots(sides: Sequence[Side], names: Mapping[str, str]) -> list[Plot]:
     return [memory.plot_of("memory", title, found, found[:MOST_ROWS], _more(sides, found))] if found else []
 
 
-def _rows(sides: Sequence[Side], names: Mapping[str, str]) -> list[tuple[Side, str, str]]:
+def _rows(sides: Sequence[RunSide], names: Mapping[str, str]) -> list[tuple[RunSide, str, str]]:
     return [(side, case_id, f"{label}, {side.name}") for case_id, label in names.items() for side in sides]
 
 
-def _more(sides: Sequence[Side], rows: Sequence[object]) -> str:
+def _more(sides: Sequence[RunSide], rows: Sequence[object]) -> str:
     return f" {', '.join(f'{side.name} is {side.colour_name}' for side in sides).capitalize()}.{_few(rows)}"
 
 

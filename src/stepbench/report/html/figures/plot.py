@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from stepbench.records.run import Measurement
 from stepbench.report import columns
-from stepbench.report.summary import CaseSummary
+from stepbench.report.case_summary import CaseSummary
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,7 +36,7 @@ class Plot:
 
 
 @dataclass(frozen=True)
-class Group:
+class CaseGroup:
     """The cases of one workload on one device, which figures show together."""
 
     name: str

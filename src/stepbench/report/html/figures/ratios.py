@@ -38,7 +38,7 @@ UNDECIDED = (GREY, "s")
 
 
 @dataclass(frozen=True)
-class Row:
+class RatioRow:
     """One case of the two sides."""
 
     label: str
@@ -48,7 +48,7 @@ class Row:
     """The ratio of each pair of processes."""
 
 
-def ratios(rows: Sequence[Row], threshold: float, sides: tuple[str, str]) -> Plot | None:
+def ratios(rows: Sequence[RatioRow], threshold: float, sides: tuple[str, str]) -> Plot | None:
     """The figure, if any case was measured on both sides.
 
     Args:
@@ -76,11 +76,11 @@ def ratios(rows: Sequence[Row], threshold: float, sides: tuple[str, str]) -> Plo
     )
 
 
-def _pairs(row: Row) -> str:
+def _pairs(row: RatioRow) -> str:
     return ", ".join(f"{pair:.3f}" for pair in row.pairs)
 
 
-def _draw(rows: Sequence[Row], threshold: float, axis: str, width: float) -> Figure:
+def _draw(rows: Sequence[RatioRow], threshold: float, axis: str, width: float) -> Figure:
     above = 18.0
     chart = row_chart(width, [(row.label, formats.ratio(row.ratio)) for row in rows], BAR, above=above)
     bounds = [1 / (1 + threshold), 1.0, 1 + threshold]

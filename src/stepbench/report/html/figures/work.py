@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from stepbench.judge.breakdown import Category
 from stepbench.report import formats
+from stepbench.report.case_summary import Profile
 from stepbench.report.html.figures.canvas import (
     AMBER,
     BLUE,
@@ -29,8 +30,7 @@ from stepbench.report.html.figures.canvas import (
     linear_axis,
     row_chart,
 )
-from stepbench.report.html.figures.plot import Group, Plot
-from stepbench.report.summary import Profile
+from stepbench.report.html.figures.plot import CaseGroup, Plot
 
 BAR = 22.0
 LOOKS: Mapping[Category, tuple[str, str]] = {
@@ -57,7 +57,7 @@ class Bar:
     profile: Profile
 
 
-def work(group: Group) -> Plot | None:
+def work(group: CaseGroup) -> Plot | None:
     """The figure, if any case has a trace."""
     having = [case for case in group.cases if case.profile]
     bars = [Bar(group.label(case), case.profile) for case in having if case.profile]

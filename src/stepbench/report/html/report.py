@@ -6,18 +6,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from stepbench.records.store import Run
-from stepbench.report import columns
-from stepbench.report.explanation import explained, traced
+from stepbench.report import case_tables, columns
+from stepbench.report.blocks import Paragraph, Table
+from stepbench.report.case_summary import CaseSummary
+from stepbench.report.explain import explained, traced
 from stepbench.report.html import cases as tables
-from stepbench.report.html.explanations import explanation_blocks
+from stepbench.report.html.explain import explanation_blocks
 from stepbench.report.html.facts import environment_facts, moment, reproduction
-from stepbench.report.html.figures.plot import Group, Plot
+from stepbench.report.html.figures.plot import CaseGroup, Plot
 from stepbench.report.html.plots import MOST_GROUPS, Plots, groups, plots
 from stepbench.report.html.rendering import drawn, render
 from stepbench.report.html.svg import write_files
 from stepbench.report.html.verdicts import best_of, findings, verdicts
-from stepbench.report.html.view import Block, Page, Part, Section, Table, Text, section
-from stepbench.report.summary import CaseSummary, Summary
+from stepbench.report.html.view import Page, PageBlock, Part, Section, section
+from stepbench.report.report import limits
+from stepbench.report.summary import Summary
 
 TableMaker = Callable[[str, str, Sequence[CaseSummary]], Table | None]
 
@@ -81,7 +84,7 @@ def _meta(run: Run, summary: Summary) -> list[tuple[str, str]]:
 def _alerts(run: Run, summary: Summary) -> list[str]:
     unfinished = f"This run is unfinished: continue it with 'stepbench run --resume {run.run_id}'."
     found = findings(summary.cases)
-    drawn_groups = len(columns.groups(summary.cases))
+    drawn_groups = len(case_tables.groups(summary.cases))
     left_out = (
         f"Figures are drawn for {MOST_GROUPS} of {drawn_groups} workloads and devices: "
         "see the others with 'stepbench report --format html --case'."
@@ -94,9 +97,9 @@ def _alerts(run: Run, summary: Summary) -> list[str]:
 
 
 def _figure_sections(run: Run, summary: Summary, drawings: Sequence[Plots]) -> list[Section]:
-    several = len(columns.groups(summary.cases)) > 1
+    several = len(case_tables.groups(summary.cases)) > 1
 
-    def parts(*lists: Sequence[Sequence[Block]]) -> list[Part]:
+    def parts(*lists: Sequence[Sequence[PageBlock]]) -> list[Part]:
         """One for each group, of what the lists hold for it."""
         titles = [drawing.group.title if several else "" for drawing in drawings]
         return [
@@ -138,17 +141,17 @@ def _figure_sections(run: Run, summary: Summary, drawings: Sequence[Plots]) -> l
     ]
 
 
-def _table(make: TableMaker, name: str, group: Group) -> list[Block]:
+def _table(make: TableMaker, name: str, group: CaseGroup) -> list[PageBlock]:
     table = make(f"{name}-{group.name}", group.title, group.cases)
     return [table] if table else []
 
 
-def _limits(summary: Summary, drawing: Plots) -> list[Block]:
+def _limits(summary: Summary, drawing: Plots) -> list[PageBlock]:
     """What the devices attained, and what their makers say, above the figure."""
-    return [Text("", columns.limits(summary))] if drawing.efficiency else []
+    return [Paragraph("", limits(summary))] if drawing.efficiency else []
 
 
-def _explanation(run: Run, summary: Summary, group: Group) -> list[Block]:
+def _explanation(run: Run, summary: Summary, group: CaseGroup) -> list[PageBlock]:
     """Why the best case is faster than its reference, if both have traces."""
     best = best_of(summary, group.cases)
     references = filter(columns.is_reference, group.cases)
@@ -162,6 +165,6 @@ def _explanation(run: Run, summary: Summary, group: Group) -> list[Block]:
 
 
 def _notes(summary: Summary) -> list[Part]:
-    groups_of_cases = columns.groups(summary.cases)
+    groups_of_cases = case_tables.groups(summary.cases)
     several = len(groups_of_cases) > 1
     return [Part(title if several else "", tables.notes(cases)) for title, cases in groups_of_cases]
