@@ -15,7 +15,7 @@ import msgspec
 import places
 import pytest
 from repositories import commit, git, make_repository
-from rich.console import Console
+from shown import printed
 from xprof.protobuf.op_stats_pb2 import OpStats
 
 from stepbench import cli
@@ -24,7 +24,7 @@ from stepbench.judge import gate as regression
 from stepbench.judge.gate import judge_gate
 from stepbench.records.gate import Gate, SideName
 from stepbench.records.store import GATE_FILE, LOGS_FOLDER, TENSORBOARD_FOLDER, session_of
-from stepbench.report.gate import print_explanations, print_gate, report
+from stepbench.report.gate import chapters, report
 from stepbench.report.html.files import REPORT_FILE
 from stepbench.report.tensorboard import STATISTICS_FILE
 
@@ -162,11 +162,10 @@ def test_the_json_is_as_promised_and_the_exit_code_is_a_findings(found: Found) -
 
 
 def test_the_text_names_both_revisions_and_the_commit_between(found: Found) -> None:
-    file = io.StringIO()
-    print_gate(found.gate, judge_gate(found.gate), Console(file=file, width=200, highlight=False))
+    text = printed(chapters(found.gate, judge_gate(found.gate)))
     base, head = (git(found.repository, "rev-parse", name).strip()[:12] for name in ("HEAD~1", "HEAD"))
-    assert file.getvalue().startswith(f"BROKEN: the working tree ({head}) against HEAD~1 ({base}), threshold 2.0%")
-    (between,) = (line for line in file.getvalue().splitlines() if "between them" in line)
+    assert text.startswith(f"BROKEN: the working tree ({head}) against HEAD~1 ({base}), threshold 2.0%")
+    (between,) = (line for line in text.splitlines() if "between them" in line)
     assert between.endswith(" Plant a product")
 
 
@@ -218,9 +217,7 @@ def test_both_traces_are_kept_where_tensorboard_looks(found: Found) -> None:
 
 
 def test_the_text_explains_under_the_table(found: Found) -> None:
-    file = io.StringIO()
-    print_explanations(found.gate, Console(file=file, width=200, highlight=False))
-    _, first, legend, *_ = file.getvalue().splitlines()
+    first, legend, *_ = printed(chapters(found.gate, judge_gate(found.gate))).partition("\n\n")[2].splitlines()
     assert first.startswith("mine/float32 of base is ")
     assert "faster than mine/float32 of head: " in first
     assert "mainly for matrix product" in first

@@ -18,7 +18,7 @@ from stepbench.commands.run import measure_run
 from stepbench.records.cases import Device
 from stepbench.records.run import Attainable, Work
 from stepbench.records.store import Run, Store
-from stepbench.report.html import page as pages
+from stepbench.report.html import report as pages
 from stepbench.report.html.files import REPORT_FILE, write_page
 
 MEASURED = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from stepbench.judge.training import Verdict
 from stepbench.report import columns, formats
@@ -11,6 +11,7 @@ from stepbench.report.case_summary import CaseSummary, Status
 from stepbench.report.columns import Column, label
 
 Layout = tuple[Column, ...]
+FAILED = "failed: "
 
 
 def groups(cases: Sequence[CaseSummary]) -> list[tuple[str, list[CaseSummary]]]:
@@ -21,57 +22,60 @@ def groups(cases: Sequence[CaseSummary]) -> list[tuple[str, list[CaseSummary]]]:
     return list(found.items())
 
 
-def tables(cases: Sequence[CaseSummary], timed: Layout, profiled: Layout, efficient: Layout) -> list[Table]:
-    """The tables that there is something to show in; the first has the notes on all cases.
+def tables(cases: Sequence[CaseSummary], layouts: Sequence[Layout], failed: str = FAILED) -> list[Table]:
+    """The tables that there is something to show in; the first has all cases and what is to be noted of them.
 
     Args:
         cases: of one group.
-        timed: the columns of the main table.
-        profiled: of where the time goes.
-        efficient: of how close to the limit the cases come.
+        layouts: the columns of the main table, of where the time goes, and of how close to the limit the cases come.
+        failed: stands before a failure's kind.
     """
-    title = _title(cases)
-    main: Layout = ()
+    title, (timed, profiled, efficient) = _title(cases), layouts
+    found: list[tuple[str, Layout]] = []
     if any(case.step_time_s or case.status is Status.FAILED for case in cases):
-        main = timed
+        found.append((title, timed))
     elif any(case.equivalence.verdict is not Verdict.NOT_CHECKED for case in cases):
-        main = columns.VERIFIED
-    found = [case_table(title, cases, main)]
+        found.append((title, columns.VERIFIED))
     if any(case.flops_per_step for case in cases):
         known = tuple(column for column in efficient if any(map(column.is_filled, cases)))
-        found += _filled(f"{title}: how close to the limit", cases, known)
-    if any(case.profile for case in cases):
-        found += _filled(f"{title}: where a step's milliseconds go", cases, profiled)
-    return found
+        found += [(f"{title}: how close to the limit", known)] if known else []
+    if profiled and any(case.profile for case in cases):
+        found.append((f"{title}: where a step's milliseconds go", profiled))
+    (first, layout), *others = found or [(title, ())]
+    return [
+        _table(first, cases, cases, layout, failed, notes(cases)),
+        *(_table(title, _filled(cases, layout), cases, layout, failed) for title, layout in others),
+    ]
 
 
-def case_table(title: str, cases: Sequence[CaseSummary], layout: Layout) -> Table:
-    """A row a case, failed ones in red, and what is to be noted of them."""
+def _filled(cases: Sequence[CaseSummary], layout: Layout) -> list[CaseSummary]:
+    return [case for case in cases if any(column.is_filled(case) for column in layout)]
+
+
+def _table(
+    title: str,
+    shown: Sequence[CaseSummary],
+    cases: Sequence[CaseSummary],
+    layout: Layout,
+    failed: str,
+    said: Mapping[str, Sequence[str]] | None = None,
+) -> Table:
+    """A row for each case shown, named as one of all ``cases``, failed ones in red."""
     return Table(
         title,
         [Head("case", prose=True), *(column.head for column in layout)],
-        [[Cell(label(case, cases)), *cells(case, layout)] for case in cases],
-        styles={number: "red" for number, case in enumerate(cases) if case.status is Status.FAILED},
-        notes=notes(cases),
+        [[Cell(label(case, cases)), *cells(case, layout, failed)] for case in shown],
+        styles={number: "red" for number, case in enumerate(shown) if case.status is Status.FAILED},
+        notes=said or {},
     )
 
 
-def cells(case: CaseSummary, layout: Layout) -> list[Cell]:
+def cells(case: CaseSummary, layout: Layout, failed: str = FAILED) -> list[Cell]:
     """The cells of a case; of a failed one the first says that it failed, and the others are empty."""
     if case.status is Status.OK:
         return [column.cell(case) for column in layout]
-    failed = Cell(f"failed: {case.failure.kind}", tone="bad") if case.failure else Cell("not measured", tone="quiet")
-    return [failed, *[Cell("")] * (len(layout) - 1)][: len(layout)]
-
-
-def _filled(title: str, cases: Sequence[CaseSummary], layout: Layout) -> list[Table]:
-    """A table of the cases that there is anything to show of, if there are columns."""
-    rows = [
-        [Cell(label(case, cases)), *cells(case, layout)]
-        for case in cases
-        if any(column.is_filled(case) for column in layout)
-    ]
-    return [Table(title, [Head("case", prose=True), *(column.head for column in layout)], rows)] if layout else []
+    why = Cell(f"{failed}{case.failure.kind}", tone="bad") if case.failure else Cell("not measured", tone="quiet")
+    return [why, *[Cell("")] * (len(layout) - 1)][: len(layout)]
 
 
 def _title(cases: Sequence[CaseSummary]) -> str:

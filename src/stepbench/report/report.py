@@ -51,16 +51,17 @@ def chapters(summary: Summary, width: int | None = None, *, operations: bool = F
         width: leaves out columns that a terminal of so many characters has no room for.
         operations: whether to list each case's operations too, those that take longest first.
     """
-    timed, profiled, efficient = (
-        layouts[0][1] if width is None else next(layout for least, layout in layouts if width >= least)
-        for layouts in (LAYOUTS, PROFILE_LAYOUTS, EFFICIENCY_LAYOUTS)
-    )
+    layouts = [
+        every[0][1] if width is None else next(layout for least, layout in every if width >= least)
+        for every in (LAYOUTS, PROFILE_LAYOUTS, EFFICIENCY_LAYOUTS)
+    ]
+    failed = case_tables.FAILED if width is None else ""  # A terminal shows it in red, and has little room.
     return [
         [Paragraph(heading(summary), style=DIM)],
         *(
             [table]
             for _, cases in case_tables.groups(summary.cases)
-            for table in case_tables.tables(cases, timed, profiled, efficient)
+            for table in case_tables.tables(cases, layouts, failed)
         ),
         *([Paragraph(line, style=DIM)] for line in limits(summary)),
         *(

@@ -32,7 +32,7 @@ def _safe(value: object) -> object:
     """Text on one line; what a spreadsheet would take for a formula is quoted, as OWASP advises."""
     if not isinstance(value, str):
         return value
-    text = formats.plain(value)
+    text = value if value.isprintable() else formats.plain(value)
     return f"'{text}" if text[:1] in tuple("=+-@") else text
 
 

@@ -18,8 +18,8 @@ from stepbench.records.machine import Environment, Gpu, Host, Repository
 from stepbench.records.run import FailureKind
 from stepbench.records.store import Run
 from stepbench.report import formats
-from stepbench.report.html.report import page
 from stepbench.report.html.plots import MOST_GROUPS
+from stepbench.report.html.report import page
 from stepbench.report.recommend import Recommendation
 from stepbench.report.summary import summarize
 
