@@ -212,7 +212,9 @@ def _half_width(side: ExplainedSide) -> float:
 
 def legend(what: Explained) -> str:
     """Which case is A and which is B."""
-    a, b = (f"{side.id} of {side.revision}" if side.revision else side.id for side in (what.a, what.b))
+    run_ids = ("", "") if what.a.run_id == what.b.run_id else (what.a.run_id, what.b.run_id)
+    sides = zip((what.a, what.b), run_ids, strict=True)
+    a, b = (f"{side.id} of {where}" if (where := side.revision or run_id) else side.id for side, run_id in sides)
     return f"A is {a}, B is {b}; + where B takes longer"
 
 

@@ -19,6 +19,8 @@ from stepbench.report.explain import explained, traced
 from stepbench.report.html.compare import comparison_page
 from stepbench.report.html.gate import gate_page
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def run_of(run_id: str, factor: float = 1.0, case: Case | None = None, **changes: Any) -> Run:
     eager, graph = make_full(make_case(EAGER), 0.01), make_full(case or make_case(GRAPH), 0.004 * factor, trained=True)
