@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from stepbench.report import formats
 from stepbench.report.html.figures.canvas import INK, SURFACE, legend, legend_height, linear_axis, row_chart
@@ -78,5 +79,5 @@ def _draw(rows: Sequence[MemoryRow], phases: Sequence[str], width: float) -> Fig
                 chart.axes.plot([row.phases[phase] / MEBIBYTE], [y], marker=shape, **LOOK)
     largest = max(max(row.peak, *row.phases.values()) if row.phases else row.peak for row in rows)
     linear_axis(chart.axes, 0, 1.03 * largest / MEBIBYTE, "MiB")
-    legend(chart.figure, [(phase, {"marker": shape, **LOOK}) for phase, shape in shapes.items()], width)
+    legend(chart.figure, [Line2D([], [], marker=shape, **LOOK) for shape in shapes.values()], phases, width)
     return chart.figure

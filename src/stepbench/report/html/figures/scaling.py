@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator
 
 from stepbench.report import formats
@@ -124,8 +125,7 @@ def _draw(lines: Sequence[ScalingLine], axis: Axis, width: float) -> Figure:
         _draw_line(axes, line, axis)
     _scale(axes, [case for line in lines for case in line.cases], axis)
     if narrow:
-        looks = ({"marker": line.mark.shape, "mfc": line.mark.colour, "mec": line.mark.colour} for line in lines)
-        legend(figure, list(zip(names, looks, strict=True)), width)
+        legend(figure, [Line2D([], [], marker=line.mark.shape, color=line.mark.colour) for line in lines], names, width)
     else:
         ends = [(line.label, float(axis.read(line.cases[-1])), _throughput(line.cases[-1])) for line in lines]
         name_points(axes, ends, height)

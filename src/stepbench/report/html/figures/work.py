@@ -9,6 +9,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from stepbench.judge.breakdown import Category
 from stepbench.report import formats
@@ -119,7 +120,7 @@ def _draw(bars: Sequence[Bar], width: float) -> Figure:
     categories = _categories(bars)
     above = legend_height(categories, width)
     chart = row_chart(width, [(bar.label, _mostly(bar)) for bar in bars], BAR, above=above)
-    legend(chart.figure, [(category, _style(category)) for category in categories], width)
+    legend(chart.figure, [Patch(**_style(category)) for category in categories], categories, width)
     for bar, y in zip(bars, chart.middles, strict=True):
         _draw_bar(chart.axes, bar.profile, categories, y)
     linear_axis(chart.axes, 0, 1.02e3 * max(bar.profile.step_s for bar in bars), "milliseconds a step")
