@@ -19,7 +19,7 @@ from stepbench.records.run import FailureKind
 from stepbench.records.store import Run
 from stepbench.report import formats
 from stepbench.report.html.figures.canvas import WIDE
-from stepbench.report.html.plots import MOST_GROUPS
+from stepbench.report.html.figures.groups import MOST_GROUPS
 from stepbench.report.html.report import figures, page
 from stepbench.report.recommend import Recommendation
 from stepbench.report.summary import summarize

@@ -14,10 +14,10 @@ from stepbench.report.explain import explained, traced
 from stepbench.report.html import cases as tables
 from stepbench.report.html.explain import explanation_blocks
 from stepbench.report.html.facts import environment_facts, moment, reproduction
+from stepbench.report.html.figures.groups import groups
 from stepbench.report.html.figures.losses import losses
 from stepbench.report.html.figures.ratios import RatioRow, ratios
 from stepbench.report.html.names import short_names
-from stepbench.report.html.plots import MOST_GROUPS, groups
 from stepbench.report.html.rendering import drawn, render
 from stepbench.report.html.sides import RunSide, memory_plots, step_time_plots, work_plots
 from stepbench.report.html.verdicts import TONES
@@ -113,11 +113,11 @@ def _row(found: CaseComparison, sides: Sequence[RunSide], names: Mapping[str, st
 def _measured(comparison: Comparison, sides: Sequence[RunSide], names: Mapping[str, str]) -> list[Section]:
     """What was measured on both sides."""
     judged = [RatioRow(names[case.id], case.verdict, case.ratio) for case in comparison.cases if case.ratio]
-    plot = ratios(judged, comparison.threshold, ("new", "old"))
+    figure = ratios(judged, comparison.threshold, ("new", "old"))
     times, work, memory = (make(sides, names) for make in (step_time_plots, work_plots, memory_plots))
     explanations = _explanations(comparison, sides)
     return [
-        *section("ratios", "Ratios", [Part("", drawn([plot] if plot else []))]),
+        *section("ratios", "Ratios", [Part("", drawn(figure))]),
         *section("step-times", "Step times", [Part("", drawn(times))]),
         *section("convergence", "Convergence", _each(sides, _convergence)),
         *section("work", "Where the time goes", [Part("", [*drawn(work), *explanations])]),
@@ -145,10 +145,10 @@ def _each(sides: Sequence[RunSide], make: Callable[[RunSide], Sequence[PageBlock
 
 def _convergence(side: RunSide) -> list[PageBlock]:
     blocks: list[PageBlock] = []
-    for group in groups(side.run, side.summary)[:MOST_GROUPS]:
+    for group in groups(side.run, side.summary):
         table = tables.convergence_table(f"verdicts-{side.name}-{group.name}", group.title, group.cases)
-        plot = losses(dataclasses.replace(group, name=f"{side.name}-{group.name}"))
-        blocks += [*([table] if table else []), *drawn([plot] if plot else [])]
+        figure = losses(dataclasses.replace(group, name=f"{side.name}-{group.name}"))
+        blocks += [*([table] if table else []), *drawn(figure)]
     return blocks
 
 

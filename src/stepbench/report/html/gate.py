@@ -147,9 +147,9 @@ def _measured(gate: Gate, judgement: GateJudgement, names: Mapping[str, str]) ->
         for found, case in zip(gate.cases, judgement.cases, strict=True)
         if case.ratio
     ]
-    plot = ratios(judged, judgement.threshold, ("head", "base"))
+    figure = ratios(judged, judgement.threshold, ("head", "base"))
     return [
-        *section("ratios", "Ratios", [Part("", drawn([plot] if plot else []))]),
+        *section("ratios", "Ratios", [Part("", drawn(figure))]),
         *section("step-times", "Step times", [Part("", drawn(_step_times(gate, names)))]),
     ]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from stepbench.records.store import Run
@@ -13,8 +14,15 @@ from stepbench.report.explain import explained, traced
 from stepbench.report.html import cases as tables
 from stepbench.report.html.explain import explanation_blocks
 from stepbench.report.html.facts import environment_facts, moment, reproduction
-from stepbench.report.html.figures.plot import CaseGroup, Plot
-from stepbench.report.html.plots import MOST_GROUPS, Plots, groups, plots
+from stepbench.report.html.figures.groups import MOST_GROUPS, CaseGroup, groups
+from stepbench.report.html.figures.losses import losses
+from stepbench.report.html.figures.memory import memory
+from stepbench.report.html.figures.plot import Plot
+from stepbench.report.html.figures.roofline import roofline
+from stepbench.report.html.figures.scaling import scaling
+from stepbench.report.html.figures.speedups import speedups
+from stepbench.report.html.figures.step_times import step_times
+from stepbench.report.html.figures.work import work
 from stepbench.report.html.rendering import drawn, render
 from stepbench.report.html.svg import write_files
 from stepbench.report.html.verdicts import best_of, findings, verdicts
@@ -22,12 +30,23 @@ from stepbench.report.html.view import Page, PageBlock, Part, Section, section
 from stepbench.report.report import limits
 from stepbench.report.summary import Summary
 
-TableMaker = Callable[[str, str, Sequence[CaseSummary]], Table | None]
+
+@dataclass(frozen=True)
+class Place:
+    """The cases of one workload on one device, in their run."""
+
+    run: Run
+    summary: Summary
+    group: CaseGroup
+
+
+Maker = Callable[[Place], Sequence[PageBlock]]
+"""Makes what there is to show of a place on one topic, if anything."""
 
 
 def page(run: Run, summary: Summary) -> str:
     """The page of a run, finished or not, as HTML."""
-    drawings = _plots(run, summary)
+    cases = [tables.cases_table(summary.cases)] if summary.cases else []
     return render(
         Page(
             title=f"stepbench run {run.run_id}",
@@ -35,10 +54,8 @@ def page(run: Run, summary: Summary) -> str:
             verdicts=verdicts(summary),
             alerts=_alerts(run, summary),
             sections=[
-                *section(
-                    "cases", "All cases", [Part("", [tables.cases_table(summary.cases)] if summary.cases else [])]
-                ),
-                *_figure_sections(run, summary, drawings),
+                *section("cases", "All cases", [Part("", cases)]),
+                *_topics(run, summary),
                 *section("environment", "Environment", [Part("", environment_facts(run.environment))]),
                 *section("warnings", "Warnings and failures", _notes(summary)),
                 *section("reproduce", "How to reproduce", [Part("", reproduction(run))]),
@@ -49,7 +66,7 @@ def page(run: Run, summary: Summary) -> str:
 
 def figures(run: Run, summary: Summary) -> list[Plot]:
     """The figures of a run's page."""
-    return [plot for drawing in _plots(run, summary) for plot in drawing.all()]
+    return [plot for group in groups(run, summary) for make in FIGURES for plot in make(group)]
 
 
 def write_figures(run: Run, summary: Summary, folder: Path) -> None:
@@ -60,10 +77,6 @@ def write_figures(run: Run, summary: Summary, folder: Path) -> None:
     """
     for plot in figures(run, summary):
         write_files(plot, folder)
-
-
-def _plots(run: Run, summary: Summary) -> list[Plots]:
-    return [plots(group, run.attainable) for group in groups(run, summary)[:MOST_GROUPS]]
 
 
 def _meta(run: Run, summary: Summary) -> list[tuple[str, str]]:
@@ -96,64 +109,44 @@ def _alerts(run: Run, summary: Summary) -> list[str]:
     ]
 
 
-def _figure_sections(run: Run, summary: Summary, drawings: Sequence[Plots]) -> list[Section]:
+def _topics(run: Run, summary: Summary) -> list[Section]:
+    places = [Place(run, summary, group) for group in groups(run, summary)]
     several = len(case_tables.groups(summary.cases)) > 1
-
-    def parts(*lists: Sequence[Sequence[PageBlock]]) -> list[Part]:
-        """One for each group, of what the lists hold for it."""
-        titles = [drawing.group.title if several else "" for drawing in drawings]
-        return [
-            Part(title, [block for blocks in mine for block in blocks])
-            for title, *mine in zip(titles, *lists, strict=True)
-        ]
-
     return [
-        *section("speed-ups", "Speed-ups", parts([drawn(one.speedups) for one in drawings])),
-        *section("step-times", "Step times", parts([drawn(one.step_times) for one in drawings])),
-        *section(
-            "convergence",
-            "Convergence",
-            parts(
-                [_table(tables.convergence_table, "verdicts", one.group) for one in drawings],
-                [drawn(one.losses) for one in drawings],
-            ),
-        ),
-        *section(
-            "work",
-            "Where the time goes",
-            parts(
-                [drawn(one.work) for one in drawings],
-                [_table(tables.profile_table, "profile", one.group) for one in drawings],
-                [_explanation(run, summary, one.group) for one in drawings],
-            ),
-        ),
-        *section(
-            "efficiency",
-            "Efficiency",
-            parts(
-                [_limits(summary, one) for one in drawings],
-                [drawn(one.efficiency) for one in drawings],
-                [_table(tables.efficiency_table, "efficiency", one.group) for one in drawings],
-            ),
-        ),
-        *section("scaling", "Scaling", parts([drawn(one.scaling) for one in drawings])),
-        *section("memory", "Memory", parts([drawn(one.memory) for one in drawings])),
+        found
+        for (name, title), makers in TOPICS.items()
+        for found in section(
+            name,
+            title,
+            [
+                Part(place.group.title if several else "", [block for make in makers for block in make(place)])
+                for place in places
+            ],
+        )
     ]
 
 
-def _table(make: TableMaker, name: str, group: CaseGroup) -> list[PageBlock]:
-    table = make(f"{name}-{group.name}", group.title, group.cases)
-    return [table] if table else []
+def _figure(make: Callable[[CaseGroup], list[Plot]]) -> Maker:
+    return lambda place: drawn(make(place.group))
 
 
-def _limits(summary: Summary, drawing: Plots) -> list[PageBlock]:
+def _table(make: Callable[[str, str, Sequence[CaseSummary]], Table | None], name: str) -> Maker:
+    def made(place: Place) -> list[PageBlock]:
+        table = make(f"{name}-{place.group.name}", place.group.title, place.group.cases)
+        return [table] if table else []
+
+    return made
+
+
+def _limits(place: Place) -> list[PageBlock]:
     """What the devices attained, and what their makers say, above the figure."""
-    return [Paragraph("", limits(summary))] if drawing.efficiency else []
+    return [Paragraph("", limits(place.summary))] if roofline(place.group) else []
 
 
-def _explanation(run: Run, summary: Summary, group: CaseGroup) -> list[PageBlock]:
+def _explanation(place: Place) -> list[PageBlock]:
     """Why the best case is faster than its reference, if both have traces."""
-    best = best_of(summary, group.cases)
+    group = place.group
+    best = best_of(place.summary, group.cases)
     references = filter(columns.is_reference, group.cases)
     reference = next((case for case in references if best and case.batch_size == best.batch_size), None)
     if best is None or reference is None or best is reference:
@@ -161,10 +154,23 @@ def _explanation(run: Run, summary: Summary, group: CaseGroup) -> list[PageBlock
     one, other = group.measurements[best.id], group.measurements[reference.id]
     if not one.trace or not other.trace:
         return []
-    return explanation_blocks(f"explained-{group.name}", explained(traced(run, one), traced(run, other)))
+    return explanation_blocks(f"explained-{group.name}", explained(traced(place.run, one), traced(place.run, other)))
 
 
 def _notes(summary: Summary) -> list[Part]:
     groups_of_cases = case_tables.groups(summary.cases)
     several = len(groups_of_cases) > 1
     return [Part(title if several else "", tables.notes(cases)) for title, cases in groups_of_cases]
+
+
+FIGURES = (speedups, step_times, losses, work, roofline, memory, scaling)
+TOPICS: Mapping[tuple[str, str], Sequence[Maker]] = {
+    ("speed-ups", "Speed-ups"): [_figure(speedups)],
+    ("step-times", "Step times"): [_figure(step_times)],
+    ("convergence", "Convergence"): [_table(tables.convergence_table, "verdicts"), _figure(losses)],
+    ("work", "Where the time goes"): [_figure(work), _table(tables.profile_table, "profile"), _explanation],
+    ("efficiency", "Efficiency"): [_limits, _figure(roofline), _table(tables.efficiency_table, "efficiency")],
+    ("scaling", "Scaling"): [_figure(scaling)],
+    ("memory", "Memory"): [_figure(memory)],
+}
+"""The sections about each place, by their names and titles."""

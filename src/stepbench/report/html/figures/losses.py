@@ -25,8 +25,9 @@ from stepbench.report.html.figures.canvas import (
     shortened,
     write_at,
 )
+from stepbench.report.html.figures.groups import CaseGroup
 from stepbench.report.html.figures.marks import marks
-from stepbench.report.html.figures.plot import CaseGroup, Plot
+from stepbench.report.html.figures.plot import Plot
 
 MOST_PANELS = 12
 PANEL, GAP = 190.0, 56.0
@@ -52,7 +53,7 @@ class CaseTrainings:
     """The mean over seeds of the final loss; none where a training diverged."""
 
 
-def losses(group: CaseGroup) -> Plot | None:
+def losses(group: CaseGroup) -> list[Plot]:
     """The figure, if any case was trained."""
     mark_of = marks(group.cases)
     by_case = {measurement.case: measurement for measurement in group.measurements.values()}
@@ -71,10 +72,10 @@ def losses(group: CaseGroup) -> Plot | None:
     # Where nothing but the reference was trained, it is worth seeing alone.
     panels = panels or [(trained[case.id], None) for case in having]
     if not panels:
-        return None
+        return []
     panels = panels[:MOST_PANELS]
     spoken = "; ".join(_spoken(*panel) for panel in panels)
-    return Plot(
+    plot = Plot(
         name=f"losses-{group.name}",
         title=f"Training loss: {group.title}",
         caption="In colour the variant, in grey and dashed the float32 reference. Lines are means "
@@ -86,6 +87,7 @@ def losses(group: CaseGroup) -> Plot | None:
         rows=[_row(trained[case.id], group.measurements[case.id].curves) for case in having],
         draw=functools.partial(_draw, panels),
     )
+    return [plot]
 
 
 def _trained(label: str, colour: str, curves: Sequence[Curve]) -> CaseTrainings:

@@ -12,8 +12,9 @@ from matplotlib.lines import Line2D
 
 from stepbench.report import formats
 from stepbench.report.html.figures.canvas import INK, SURFACE, legend, legend_height, linear_axis, row_chart
+from stepbench.report.html.figures.groups import CaseGroup
 from stepbench.report.html.figures.marks import marks
-from stepbench.report.html.figures.plot import CaseGroup, Plot
+from stepbench.report.html.figures.plot import Plot
 
 BAR = 18.0
 MEBIBYTE = 2**20
@@ -32,7 +33,7 @@ class MemoryRow:
     phases: Mapping[str, int] = field(default_factory=dict)
 
 
-def memory(group: CaseGroup) -> Plot | None:
+def memory(group: CaseGroup) -> list[Plot]:
     """The figure, if the memory of any case is known."""
     mark_of = marks(group.cases)
     having = [case for case in group.cases if case.peak_memory_bytes is not None]
@@ -43,10 +44,11 @@ def memory(group: CaseGroup) -> Plot | None:
         for case in having
     }
     if not rows:
-        return None
+        return []
     shown = [rows[case.id] for case in group.shown(having)]
     title = f"Peak memory: {group.title}"
-    return plot_of(f"memory-{group.name}", title, list(rows.values()), shown, group.left_out(having))
+    plot = plot_of(f"memory-{group.name}", title, list(rows.values()), shown, group.left_out(having))
+    return [plot]
 
 
 def plot_of(name: str, title: str, rows: Sequence[MemoryRow], shown: Sequence[MemoryRow], left_out: str = "") -> Plot:

@@ -48,7 +48,7 @@ class RatioRow:
     """The ratio of each pair of processes."""
 
 
-def ratios(rows: Sequence[RatioRow], threshold: float, sides: tuple[str, str]) -> Plot | None:
+def ratios(rows: Sequence[RatioRow], threshold: float, sides: tuple[str, str]) -> list[Plot]:
     """The figure, if any case was measured on both sides.
 
     Args:
@@ -57,11 +57,11 @@ def ratios(rows: Sequence[RatioRow], threshold: float, sides: tuple[str, str]) -
         sides: what the step time is of, and what it is divided by.
     """
     if not rows:
-        return None
+        return []
     ratio = " / ".join(sides)
     few = f" The first {MOST_ROWS} of {len(rows)} are shown." if len(rows) > MOST_ROWS else ""
     pairs = " Small points are single pairs of processes." if any(row.pairs for row in rows) else ""
-    return Plot(
+    plot = Plot(
         name="ratios",
         title=f"Step time, {ratio}",
         caption=f"Left of 1 {sides[0]} is faster, right of it slower. The point is the estimate, the line its 95 % "
@@ -74,6 +74,7 @@ def ratios(rows: Sequence[RatioRow], threshold: float, sides: tuple[str, str]) -
         rows=[(row.label, formats.ratio(row.ratio), row.verdict, *([_pairs(row)] if pairs else [])) for row in rows],
         draw=functools.partial(_draw, rows[:MOST_ROWS], threshold, f"step time, {ratio} (logarithmic)"),
     )
+    return [plot]
 
 
 def _pairs(row: RatioRow) -> str:

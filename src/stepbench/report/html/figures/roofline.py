@@ -26,9 +26,10 @@ from stepbench.report.html.figures.canvas import (
     log_axis,
     shortened,
 )
+from stepbench.report.html.figures.groups import CaseGroup
 from stepbench.report.html.figures.labels import name_points, share
 from stepbench.report.html.figures.marks import KEY, Mark, marks
-from stepbench.report.html.figures.plot import CaseGroup, Plot
+from stepbench.report.html.figures.plot import Plot
 
 GIGA = 1e9
 HEIGHT = 420.0
@@ -45,17 +46,18 @@ class RooflinePoint:
     rate: float
 
 
-def roofline(group: CaseGroup, attainable: Attainable | None) -> Plot | None:
+def roofline(group: CaseGroup) -> list[Plot]:
     """The figure, if it is known what the cases compute and what their device attains."""
+    attainable = group.attainable
     having = [case for case in group.cases if case.flops_per_step and case.bytes_per_step and case.step_time_s]
     peaks = [*attainable.flops.values(), attainable.bandwidth] if attainable and attainable.flops else [0.0]
     if attainable is None or min(peaks) <= 0 or not having:
-        return None
+        return []
     mark_of = marks(group.cases)
     points = [_point(group.label(case), mark_of[case.id], case) for case in group.shown(having)]
     spoken = "; ".join(f"{point.label} {formats.number(point.rate)} GFLOP/s" for point in points)
     roofs = ", ".join(f"{dtype} {formats.number(flops / GIGA)} GFLOP/s" for dtype, flops in attainable.flops.items())
-    return Plot(
+    plot = Plot(
         name=f"roofline-{group.name}",
         title=f"Roofline: {group.title}",
         caption="The flat lines are what large matrix products attained on this device in this run, the slope what its "
@@ -66,6 +68,7 @@ def roofline(group: CaseGroup, attainable: Attainable | None) -> Plot | None:
         rows=[_row(group.label(case), case) for case in having],
         draw=functools.partial(_draw, points, attainable),
     )
+    return [plot]
 
 
 def _point(label: str, mark: Mark, case: CaseSummary) -> RooflinePoint:

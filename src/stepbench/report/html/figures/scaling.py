@@ -24,9 +24,10 @@ from stepbench.report.html.figures.canvas import (
     log_axis,
     shortened,
 )
+from stepbench.report.html.figures.groups import CaseGroup
 from stepbench.report.html.figures.labels import name_points
 from stepbench.report.html.figures.marks import Mark, marks
-from stepbench.report.html.figures.plot import CaseGroup, Plot
+from stepbench.report.html.figures.plot import Plot
 from stepbench.report.html.figures.speedups import bounds_of
 
 HEIGHT = 320.0
@@ -67,13 +68,10 @@ class ScalingLine:
 
 def scaling(group: CaseGroup) -> list[Plot]:
     """A figure for each axis along which there are several cases."""
-    return [plot for plot in (_plot(group, axis) for axis in AXES) if plot]
+    return [_plot(group, axis, lines) for axis in AXES if (lines := _lines(group, axis))]
 
 
-def _plot(group: CaseGroup, axis: Axis) -> Plot | None:
-    lines = _lines(group, axis)
-    if not lines:
-        return None
+def _plot(group: CaseGroup, axis: Axis, lines: Sequence[ScalingLine]) -> Plot:
     shown = lines[:MOST_LINES]
     left_out = f" {len(shown)} of {len(lines)} lines are shown." if len(shown) < len(lines) else ""
     spoken = "; ".join(f"{line.label} {_spoken(line, axis)}" for line in shown)

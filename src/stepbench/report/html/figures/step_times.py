@@ -16,8 +16,9 @@ from stepbench.judge.statistics import Estimate, replicate_logs
 from stepbench.records.run import Measurement
 from stepbench.report import formats
 from stepbench.report.html.figures.canvas import INK, log_axis, row_chart
+from stepbench.report.html.figures.groups import CaseGroup
 from stepbench.report.html.figures.marks import marks
-from stepbench.report.html.figures.plot import CaseGroup, Plot
+from stepbench.report.html.figures.plot import Plot
 from stepbench.report.html.figures.speedups import bounds_of
 
 LANE, TALLEST = 7.0, 48.0
@@ -39,11 +40,11 @@ class TimesRow:
     means: Sequence[float]
 
 
-def step_times(group: CaseGroup) -> Plot | None:
+def step_times(group: CaseGroup) -> list[Plot]:
     """The figure, if any case was timed."""
     having = [case for case in group.cases if case.step_time_s]
     if not having:
-        return None
+        return []
     mark_of = marks(group.cases)
     rows = {
         case.id: row_of(group.label(case), mark_of[case.id].colour, case.step_time_s, group.measurements[case.id])
@@ -52,7 +53,8 @@ def step_times(group: CaseGroup) -> Plot | None:
     }
     shown = [rows[case.id] for case in group.shown(having)]
     title = f"Step time of every block: {group.title}"
-    return plot_of(f"step-times-{group.name}", title, list(rows.values()), shown, group.left_out(having))
+    plot = plot_of(f"step-times-{group.name}", title, list(rows.values()), shown, group.left_out(having))
+    return [plot]
 
 
 def row_of(label: str, colour: str, estimate: Estimate, measurement: Measurement) -> TimesRow:

@@ -31,7 +31,8 @@ from stepbench.report.html.figures.canvas import (
     linear_axis,
     row_chart,
 )
-from stepbench.report.html.figures.plot import CaseGroup, Plot
+from stepbench.report.html.figures.groups import CaseGroup
+from stepbench.report.html.figures.plot import Plot
 
 BAR = 22.0
 LOOKS: Mapping[Category, tuple[str, str]] = {
@@ -58,20 +59,21 @@ class Bar:
     profile: Profile
 
 
-def work(group: CaseGroup) -> Plot | None:
+def work(group: CaseGroup) -> list[Plot]:
     """The figure, if any case has a trace."""
     having = [case for case in group.cases if case.profile]
     bars = [Bar(group.label(case), case.profile) for case in having if case.profile]
     if not bars:
-        return None
+        return []
     shown = {group.label(case) for case in group.shown(having)}
-    return plot_of(
+    plot = plot_of(
         f"work-{group.name}",
         f"Time by category of work: {group.title}",
         bars,
         [bar for bar in bars if bar.label in shown],
         group.left_out(having),
     )
+    return [plot]
 
 
 def plot_of(name: str, title: str, bars: Sequence[Bar], shown: Sequence[Bar], left_out: str = "") -> Plot:
