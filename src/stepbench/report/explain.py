@@ -58,19 +58,6 @@ class ExplainedSide(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     """Operations a step."""
 
 
-class ExplainedLine(msgspec.Struct, frozen=True, kw_only=True):
-    """What one category of work in one part of the step contributes; seconds a step."""
-
-    part: str
-    category: str
-    a_s: float
-    b_s: float
-    difference_s: float
-    a_calls: float
-    b_calls: float
-    mostly: str
-
-
 class Explained(msgspec.Struct, frozen=True, kw_only=True):
     """The difference between two cases, accounted for: the lines and the unexplained rest add up to it."""
 
@@ -79,7 +66,7 @@ class Explained(msgspec.Struct, frozen=True, kw_only=True):
     b: ExplainedSide
     difference_s: float
     """B's step time less A's."""
-    lines: tuple[ExplainedLine, ...]
+    lines: tuple[Contribution, ...]
     unexplained_s: float
     traced_difference_s: float
     doubts: tuple[str, ...]
@@ -106,7 +93,7 @@ def explained(a: Traced, b: Traced) -> Explained:
         a=side_a,
         b=side_b,
         difference_s=explanation.difference_s,
-        lines=tuple(map(_line, explanation.contributions)),
+        lines=explanation.contributions,
         unexplained_s=explanation.unexplained_s,
         traced_difference_s=explanation.traced_difference_s,
         doubts=_doubts(explanation, side_a, side_b),
@@ -143,7 +130,7 @@ def main_cause(what: Explained) -> str:
     return f"{line.category}{where} ({_ms(abs(line.difference_s))} ms)"
 
 
-def main_line(what: Explained) -> ExplainedLine | None:
+def main_line(what: Explained) -> Contribution | None:
     """The line of the main cause."""
     return next((line for line in what.lines if line.difference_s * what.difference_s > 0), None)
 
@@ -180,19 +167,6 @@ def _side(side: Traced, breakdown: Breakdown) -> ExplainedSide:
         step_time_s=side.step_time,
         overhead=breakdown.overhead,
         calls=breakdown.calls,
-    )
-
-
-def _line(found: Contribution) -> ExplainedLine:
-    return ExplainedLine(
-        part=found.part,
-        category=found.category.value,
-        a_s=found.a_s,
-        b_s=found.b_s,
-        difference_s=found.difference_s,
-        a_calls=found.a_calls,
-        b_calls=found.b_calls,
-        mostly=found.mostly,
     )
 
 
@@ -234,7 +208,7 @@ def table(what: Explained) -> Table:
     return text_table(("ms a step", "work", "part", "A", "B", "operations", "mostly"), rows, prose)
 
 
-def _row(line: ExplainedLine) -> list[str]:
+def _row(line: Contribution) -> list[str]:
     return [
         _signed(line.difference_s),
         line.category,
