@@ -12,11 +12,13 @@ from rich.cells import cell_len
 from runs import BROKEN, COUNTED, CPU, FAST, REFERENCE, SLOW, WORK, counted
 from shown import assert_tells, printed, read
 
+from stepbench.judge.training import Equivalence, Verdict
 from stepbench.records.cases import EAGER, XLA, Device
 from stepbench.records.machine import Cpu, Environment
 from stepbench.records.run import Attainable, Measurement
 from stepbench.records.store import Run, Store
 from stepbench.report import formats
+from stepbench.report.markdown import markdown
 from stepbench.report.report import chapters
 from stepbench.report.summary import summarize
 
@@ -194,3 +196,21 @@ def test_a_failure_that_a_message_would_spoil_is_text() -> None:
     page = read(chapters(summarize(make_run(make_failed(make_case(XLA), message=message)))))
     assert "error: [31mred [0m | `tick` <script>alert(1)</script>" in page.text
     assert len(page.rows) == 2
+
+
+def test_a_case_that_was_not_begun_is_noted_and_one_that_differs_has_its_speedup_struck_out() -> None:
+    assert (
+        "not measured yet (xla/float32)" in read(chapters(summarize(make_run(FAST, Measurement(make_case(XLA)))))).text
+    )
+    summary = summarize(make_run(REFERENCE, FAST))
+    wrong = Equivalence(Verdict.DIFFERENT, ("it drifts",))
+    cases = tuple(msgspec.structs.replace(case, equivalence=wrong) for case in summary.cases if case.speedup)
+    text = markdown(chapters(msgspec.structs.replace(summary, cases=cases)))
+    assert re.search(r"graph/mixed\\_bfloat16 \| [^|~]+ \| [^|~]+ \| ~~2\.0\d× [^|]+~~ \| different \|", text)
+    assert "converges different: it drifts" in text
+
+
+def test_a_first_call_that_takes_no_longer_pays_back_at_once() -> None:
+    quick = make_measurement(make_case("graph"), [0.1, 0.1], [0.1, 0.1])
+    heads, row, *_ = read(chapters(summarize(make_run(REFERENCE, quick)))).rows
+    assert row[heads.index("pays back after")] == "at once"

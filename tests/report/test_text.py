@@ -51,8 +51,9 @@ def test_control_characters_cannot_steer_the_terminal() -> None:
 
 
 def test_columns_stand_below_their_heads_figures_to_the_right() -> None:
-    table = text_table(HEADS, [("a", "1.00", "速い"), ("bb", "12", "so")], PROSE)
-    assert printed([[table]], 200).splitlines() == ["name  figure  because", "a       1.00  速い", "bb        12  so"]
+    table = text_table(HEADS, [("速い車", "1.00", "a"), ("bb", "12", "so")], PROSE)
+    lines = printed([[table]], 200).splitlines()
+    assert lines == ["name    figure  because", "速い車    1.00  a", "bb          12  so"]
 
 
 def test_figures_stay_whole_as_long_as_text_has_room() -> None:
