@@ -152,3 +152,10 @@ def test_text_from_files_cannot_steer_a_spreadsheet(tmp_path: Path) -> None:
     history = followed(tmp_path, run_at(0, 10, environment=committed(1, commit="=1+1\x1b[31m")))
     assert "'=1+1" in history_csv(history)
     assert "\x1b" not in history_csv(history)
+
+
+def test_a_lasting_slowdown_is_red_and_a_lasting_gain_green(tmp_path: Path) -> None:
+    for folder, share, style in (("slower", 0.1, "red"), ("faster", -0.1, "green")):
+        _, table, _ = blocks(followed(tmp_path / folder, *stepping(share=share)))
+        assert isinstance(table, Table)
+        assert [table.styles[number] for number in range(16)] == [style * (number == 8) for number in range(16)]

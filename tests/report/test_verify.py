@@ -18,7 +18,7 @@ FINE = {
 }
 
 
-def tested(**verdicts: Verdict) -> Summary:
+def self_tested(**verdicts: Verdict) -> Summary:
     found = FINE | verdicts
     summary = summarize(make_run(*(make_measurement(make_case(name)) for name in reversed(found))))
     cases = (
@@ -29,16 +29,16 @@ def tested(**verdicts: Verdict) -> Summary:
 
 
 def test_each_planted_bug_is_a_row_the_innocent_first() -> None:
-    rows = read([[self_test_table(tested())]]).rows[1:]
+    rows = read([[self_test_table(self_tested())]]).rows[1:]
     assert [row[2] for row in rows] == ["passed", "caught", "caught", "not applicable"]
     assert rows[0] == ["nothing", "float32", "passed", "so it is"]
     assert [row[0] for row in rows[1:]] == [BUGS[name] for name in (CAUGHT, MISSED, MUTE)]
-    assert all_well(tested())
+    assert all_well(self_tested())
 
 
 def test_a_missed_bug_and_a_false_alarm_are_told() -> None:
     for name, verdict, said in ((MISSED, Verdict.EQUIVALENT, "MISSED"), (INNOCENT, Verdict.DIFFERENT, "FALSE ALARM")):
-        summary = tested(**{name: verdict})
+        summary = self_tested(**{name: verdict})
         table = self_test_table(summary)
         assert said in [row[2] for row in read([[table]]).rows]
         assert len(table.styles) == 1

@@ -56,6 +56,7 @@ def test_a_full_run_has_all_sections_in_order() -> None:
     html = page(run, full_summary(run))
     assert faults(html) == []
     assert Document(html).headings == [*SECTIONS, "environment", "reproduce"]
+    assert "attained on cpu: matrix products" in Document(html).text
 
 
 def test_a_page_with_its_drawings_is_small_and_without_fault() -> None:
@@ -70,7 +71,7 @@ def test_the_verdict_comes_first_with_its_figures() -> None:
     document = shown(two())
     words = "graph/float32: 2.50× [2.50, 2.50] as fast as eager/float32, equivalent"
     assert document.text.index(words) < document.text.index("All cases, fastest first")
-    assert "speed-up 2.50×" in document.text
+    assert "speed-up 2.50× 2.50 – 2.50" in document.text
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -255,6 +256,8 @@ def test_of_many_workloads_the_first_have_figures_and_all_are_in_the_table() -> 
     runs = [make_measurement(make_case(EAGER, workload=f"workload-{number}"), [0.1]) for number in range(5)]
     document = shown(make_run(*runs))
     assert f"Figures are drawn for {MOST_GROUPS} of 5 workloads and devices" in document.text
+    drawn = " ".join(found["id"] or "" for found in document.all("svg"))
+    assert [f"workload-{number}" in drawn for number in range(5)] == [True, True, True, False, False]
     assert sum(row[:2] == ["eager/float32", f"workload-{number}"] for number in range(5) for row in document.rows) == 5
 
 
