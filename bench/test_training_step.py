@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from stepbench.report.summary import CaseSummary
+    from stepbench.report.case_summary import CaseSummary
 
 pytestmark = pytest.mark.stepbench
 

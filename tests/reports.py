@@ -13,8 +13,9 @@ from stepbench.records.machine import Repository
 from stepbench.records.run import Attainable, Measurement
 from stepbench.records.store import Run
 from stepbench.records.verify import Agreement, Curve, Point, TensorError, Test
-from stepbench.report.recommendation import Recommendation
-from stepbench.report.summary import CaseSummary, Summary, summarize
+from stepbench.report.case_summary import CaseSummary
+from stepbench.report.recommend import Recommendation
+from stepbench.report.summary import Summary, summarize
 
 ATTAINABLE = Attainable(Device.CPU, {"float32": 2e11, "bfloat16": 8e11}, 4e10)
 LOCK = "0123456789abcdef" * 4 + "  requirements.lock"

@@ -18,7 +18,7 @@ from stepbench.commands.run import measure_run
 from stepbench.records.cases import Device
 from stepbench.records.run import Attainable, Work
 from stepbench.records.store import Run, Store
-from stepbench.report.html import page as pages
+from stepbench.report.html import report as pages
 from stepbench.report.html.files import REPORT_FILE, write_page
 
 MEASURED = (
@@ -96,8 +96,8 @@ WRONG = [
     (["gate", "--base", "HEAD", "--output", "page.html"], "--output goes with --format html"),
     (["explain", "eager", "graph", "--format", "html"], "has no traces"),
     (["calibrate", "--format", "html"], "A calibration is no table of cases and no page"),
-    (["doctor", "--format", "csv"], "A diagnosis is no table of cases and no page: use --format text, json or"),
-    (["doctor", "--format", "html"], "A diagnosis is no table of cases and no page: use --format text, json or"),
+    (["doctor", "--format", "csv"], "What the doctor finds is no table and no page: use --format text, json or"),
+    (["doctor", "--format", "html"], "What the doctor finds is no table and no page: use --format text, json or"),
 ]
 
 

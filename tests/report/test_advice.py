@@ -10,7 +10,7 @@ from stepbench.records.cases import EAGER, GRAPH, KERAS, XLA, Case, Device, Prec
 from stepbench.records.machine import Cpu
 from stepbench.records.trace import GAP, HOST, Operation
 from stepbench.report.advice import advice
-from stepbench.report.explanation import explained, traced
+from stepbench.report.explain import explained, traced
 
 CASE = make_case(GRAPH)
 NATIVE = Cpu(features=("avx2", "avx512_bf16", "avx512_fp16"))

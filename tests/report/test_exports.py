@@ -167,14 +167,13 @@ def test_certain_cases_can_be_exported_alone(name: str) -> None:
     assert REFERENCE_ID not in text
 
 
-@pytest.mark.parametrize("hostile", [*ODD_NAMES, "__proto__", "a-bencher-ignore", "x" * 500])
-def test_odd_names_come_back_as_they_are(hostile: str) -> None:
-    case = make_case(hostile, workload=hostile)
-    run = make_run(make_measurement(case, [0.1], [0.1]))
+def test_odd_names_come_back_as_they_are() -> None:
+    cases = [make_case(name, workload=name) for name in (*ODD_NAMES, "__proto__", "a-bencher-ignore", "x" * 500)]
+    run, ids = make_run(*(make_measurement(case, [0.1], [0.1]) for case in cases)), {case.id for case in cases}
     assert all(exported(name, run, summarize(run)).isascii() for name in FORMATS)
-    assert [entry["name"] for entry in export("github-action-benchmark", run)] == [case.id]
-    assert [entry["fullname"] for entry in export("pytest-benchmark", run)["benchmarks"]] == [case.id]
-    assert list(export("bencher", run)) == [case.id]
+    assert {entry["name"] for entry in export("github-action-benchmark", run)} == ids
+    assert {entry["fullname"] for entry in export("pytest-benchmark", run)["benchmarks"]} == ids
+    assert set(export("bencher", run)) == ids
 
 
 def test_names_that_are_too_long_for_bencher_are_shortened_and_stay_apart() -> None:

@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 import msgspec
 import numpy as np
 import pytest
-from builders import ENVIRONMENT, ODD_NAMES, make_case
+from builders import ENVIRONMENT, ODD_NAMES
 from histories import ELSEWHERE, followed, run_at, stepping
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -71,18 +71,18 @@ def test_one_run_alone_is_drawn(tmp_path: Path) -> None:
     assert len(marks(draw(followed(tmp_path, run_at(0, 10))))) == 1
 
 
-@pytest.mark.parametrize("name", [*ODD_NAMES, "$x^2$", "$\\frac{1", "\\LaTeX"])
-def test_names_stand_in_the_picture_as_text(tmp_path: Path, name: str) -> None:
-    case = make_case(name)
+def test_names_stand_in_the_picture_as_text(tmp_path: Path) -> None:
+    names = " ".join([*ODD_NAMES, "$x^2$", "$\\frac{1", "\\LaTeX"])
+    history = msgspec.structs.replace(followed(tmp_path, run_at(0, 10)), case=names)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        write_plot(followed(tmp_path, run_at(0, 10, case=case), case=case), tmp_path / "plot.svg")
+        write_plot(history, tmp_path / "plot.svg")
     text = "".join(ET.parse(tmp_path / "plot.svg").getroot().itertext())  # noqa: S314 - our own file.
-    assert " ".join(case.id.split()) in " ".join(text.split())
+    assert names in " ".join(text.split())
 
 
 def test_the_ending_decides_the_format(tmp_path: Path) -> None:
-    history = followed(tmp_path, *stepping())
+    history = followed(tmp_path, run_at(0, 10))
     write_plot(history, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
     write_plot(history, tmp_path / "plot.svg")

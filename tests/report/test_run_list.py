@@ -2,24 +2,22 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 from builders import ENVIRONMENT, make_case, make_failed, make_run
 from histories import CASE, ELSEWHERE, committed, run_at, stored
-from pages import rendered
-from rich.console import Console
+from shown import printed, read
 
-from stepbench.report.grid import Grid, markdown_grid, print_grid
-from stepbench.report.run_list import baselines_grid, list_runs, run_list_csv, runs_grid, whose_machine
+from stepbench.report.blocks import Block
+from stepbench.report.run_list import baseline_blocks, list_runs, run_blocks, run_list_csv, whose_machine
 
 HERE = ENVIRONMENT.fingerprint
 
 
-def terminal(grid: Grid) -> str:
-    file = io.StringIO()
-    print_grid(grid, Console(file=file, width=160, highlight=False))
-    return file.getvalue()
+def terminal(blocks: Sequence[Block]) -> str:
+    return printed([blocks])
 
 
 def test_a_run_is_listed_with_its_cases_failures_and_commit(tmp_path: Path) -> None:
@@ -34,25 +32,23 @@ def test_a_run_is_listed_with_its_cases_failures_and_commit(tmp_path: Path) -> N
         ("run-00", 1, 0, True),
         ("run-01", 2, 1, True),
     ]
-    grid = runs_grid(listed)
-    assert grid.rows[1] == (
+    assert read([run_blocks(listed)]).rows[2] == [
         *("run-01", "2026-01-02 04:04", f"{HERE[:6]} · this one", "synthetic", "2, 1 failed"),
         "777777777777-dirty",
-    )
-    assert rendered(markdown_grid(grid)).rows[2] == list(grid.rows[1])
+    ]
 
 
 def test_an_unfinished_run_is_listed_as_such(tmp_path: Path) -> None:
     listed = list_runs(stored(tmp_path, [run_at(0, 10, finished=None, measurements=())]), HERE)
     assert not listed.runs[0].finished
-    assert "1, unfinished" in terminal(runs_grid(listed))
+    assert "1, unfinished" in terminal(run_blocks(listed))
 
 
 def test_a_run_of_another_machine_says_which(tmp_path: Path) -> None:
     listed = list_runs(stored(tmp_path, [run_at(0, 10), run_at(1, 10, environment=ELSEWHERE)]), HERE)
     assert [run.this_machine for run in listed.runs] == [True, False]
-    for grid in (runs_grid(listed), baselines_grid(listed)):
-        assert f"{ELSEWHERE.fingerprint[:6]} · Another CPU, 8 cores · TensorFlow 2.21.0" in terminal(grid)
+    for shown in (run_blocks(listed), baseline_blocks(listed)):
+        assert f"{ELSEWHERE.fingerprint[:6]} · Another CPU, 8 cores · TensorFlow 2.21.0" in terminal(shown)
 
 
 def test_the_csv_of_a_list_has_a_line_a_run(tmp_path: Path) -> None:
@@ -64,7 +60,7 @@ def test_the_csv_of_a_list_has_a_line_a_run(tmp_path: Path) -> None:
 
 
 def test_an_empty_list_has_its_heads() -> None:
-    text = terminal(baselines_grid(list_runs((), HERE)))
+    text = terminal(baseline_blocks(list_runs((), HERE)))
     assert text.splitlines()[0] == "0 baselines"
     assert "baseline  run" in text
 

@@ -26,7 +26,8 @@ from stepbench.records.cases import EAGER, XLA, Device
 from stepbench.records.machine import Cpu, Environment
 from stepbench.records.run import FailureKind, InputWait, Measurement
 from stepbench.records.store import Run
-from stepbench.report.summary import CaseSummary, summarize
+from stepbench.report.case_summary import CaseSummary
+from stepbench.report.summary import summarize
 
 # The published contract of ``stepbench report --format json``.
 RUN_KEYS = {
@@ -135,10 +136,10 @@ def test_json_names_a_case_by_its_id_and_its_parts() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", [*ODD_NAMES, "x" * 500])
-def test_json_has_odd_names_as_they_are(name: str) -> None:
-    (case,) = as_json(make_run(make_measurement(make_case(name, workload=name), [0.1])))["cases"]
-    assert (case["workload"], case["execution"]) == (name, name)
+def test_json_has_odd_names_as_they_are() -> None:
+    names = [*ODD_NAMES, "x" * 500]
+    cases = as_json(make_run(*(make_measurement(make_case(name, workload=name), [0.1]) for name in names)))["cases"]
+    assert {(case["workload"], case["execution"]) for case in cases} == {(name, name) for name in names}
 
 
 def test_cases_come_fastest_first_and_failed_ones_last() -> None:

@@ -37,11 +37,11 @@ def save(
 def list_baselines(results: ResultsOption = Path("results"), output: FormatOption = Format.TEXT) -> None:
     """List the baselines, and which of them are of this machine."""
     from stepbench.records.store import Store, baselines_of
-    from stepbench.report.run_list import baselines_grid
+    from stepbench.report.run_list import baseline_blocks
 
     refuse_page(output)
     listed = listed_here(readable(baselines_of(Store(results))))
-    print_list(listed, baselines_grid(listed), output)
+    print_list(listed, baseline_blocks(listed), output)
 
 
 @baseline.command()

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from stepbench.cli.selection import selecting
-from stepbench.cli.shared import Format, FormatOption, ResultsOption, print_json
+from stepbench.cli.shared import Format, FormatOption, ResultsOption, print_found
 from stepbench.commands import options
 from stepbench.commands.request import GATE_DEFAULTS, Request
 from stepbench.errors import StepbenchError
@@ -34,7 +34,7 @@ def calibrate(
     from stepbench.commands.calibrate import CalibrationRequest
     from stepbench.commands.calibrate import calibrate as run_calibration
     from stepbench.records.store import Store
-    from stepbench.report import calibration as reporting
+    from stepbench.report.calibrate import blocks, calibrated
     from stepbench.report.progress import shown
 
     if output in (Format.CSV, Format.HTML):
@@ -51,14 +51,8 @@ def calibrate(
     store.check_writable()
     with shown() as progress:
         found = run_calibration(asked, store, progress.progress)
-    measured = reporting.calibrated(found)
-    match output:
-        case Format.TEXT:
-            reporting.print_calibration(measured)
-        case Format.JSON:
-            print_json(measured)
-        case Format.MARKDOWN:
-            typer.echo(reporting.markdown(measured), nl=False)
+    measured = calibrated(found)
+    print_found(output, measured, [blocks(measured)])
 
 
 def _slowdowns(text: str | None) -> tuple[float, ...]:

@@ -16,7 +16,7 @@ from stepbench.cli.shared import (
     PageOption,
     ResultsOption,
     check_page_option,
-    print_json,
+    print_found,
     put_page,
 )
 from stepbench.commands import options
@@ -38,27 +38,23 @@ def compare(
     """Compare two stored runs of one machine."""
     from stepbench.judge.compare import ComparisonVerdict
     from stepbench.records.store import Store, slug
-    from stepbench.report import comparison as reporting
+    from stepbench.report.compare import blocks, compare_runs
 
     check_page_option(output, page)
     store = Store(results)
     share = options.share("--threshold", threshold)
     runs = store.read(old), store.read(new)
-    found = reporting.compare_runs(*runs, share, allow_different_machines=allow_different_machines)
+    found = compare_runs(*runs, share, allow_different_machines=allow_different_machines)
     match output:
-        case Format.TEXT:
-            reporting.print_comparison(found)
-        case Format.JSON:
-            print_json(found)
-        case Format.MARKDOWN:
-            typer.echo(reporting.markdown(found), nl=False)
         case Format.CSV:
             raise StepbenchError("A comparison is no table of cases: use --format text, json, markdown or html.")
         case Format.HTML:
-            from stepbench.report.html.comparison import comparison_page
+            from stepbench.report.html.compare import comparison_page
 
             beside = store.locate(new) / f"compared-with-{slug(found.old)}.html"
             put_page(comparison_page(*runs, found), page or beside)
+        case _:
+            print_found(output, found, [blocks(found)])
     if found.verdict in (ComparisonVerdict.REGRESSION, ComparisonVerdict.MISSING):
         raise typer.Exit(EXIT_FINDING)
     raise typer.Exit(EXIT_INCONCLUSIVE if found.verdict is ComparisonVerdict.INCONCLUSIVE else EXIT_FINE)

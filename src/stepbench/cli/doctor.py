@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from stepbench.cli.shared import EXIT_FINDING, EXIT_FINE, Format, FormatOption, ResultsOption, print_json
+from stepbench.cli.shared import EXIT_FINDING, EXIT_FINE, Format, FormatOption, ResultsOption, print_found
 from stepbench.errors import StepbenchError
 
 
@@ -16,16 +16,10 @@ def doctor(results: ResultsOption = Path("results"), output: FormatOption = Form
         raise StepbenchError("What the doctor finds is no table and no page: use --format text, json or markdown.")
     from stepbench.commands.doctor import doctor as ask_doctor
     from stepbench.judge.doctor import DoctorVerdict
-    from stepbench.report import doctor as reporting
+    from stepbench.report.doctor import blocks
     from stepbench.report.progress import shown
 
     with shown() as progress:
         found = ask_doctor(results, progress.progress)
-    match output:
-        case Format.TEXT:
-            reporting.print_diagnosis(found)
-        case Format.JSON:
-            print_json(found)
-        case Format.MARKDOWN:
-            typer.echo(reporting.markdown(found), nl=False)
+    print_found(output, found, [blocks(found)])
     raise typer.Exit(EXIT_FINDING if found.verdict is DoctorVerdict.SPOILED else EXIT_FINE)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from stepbench.cli.shared import Format, FormatOption, ResultsOption, print_json
+from stepbench.cli.shared import Format, FormatOption, ResultsOption, print_found
 from stepbench.errors import StepbenchError
 
 
@@ -22,15 +22,9 @@ def explain(
 ) -> None:
     """Say why case A is faster or slower than case B, from their traces."""
     from stepbench.commands.explain import explain_cases
-    from stepbench.report import explanation
+    from stepbench.report.explain import blocks
 
     explained = explain_cases(a, b, run_name, results)
-    match output:
-        case Format.TEXT:
-            explanation.print_explanation(explained)
-        case Format.JSON:
-            print_json(explained)
-        case Format.MARKDOWN:
-            typer.echo(explanation.markdown(explained), nl=False)
-        case Format.CSV | Format.HTML:
-            raise StepbenchError("An explanation is no table and no page: use --format text, json or markdown.")
+    if output in (Format.CSV, Format.HTML):
+        raise StepbenchError("An explanation is no table and no page: use --format text, json or markdown.")
+    print_found(output, explained, [blocks(explained)])

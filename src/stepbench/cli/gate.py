@@ -18,7 +18,7 @@ from stepbench.cli.shared import (
     PageOption,
     ResultsOption,
     check_page_option,
-    print_json,
+    print_found,
     put_page,
     say_where,
 )
@@ -78,15 +78,9 @@ def gate(
 
 def _print_verdict(found: Gate, judgement: GateJudgement, store: Store, output: Format, page: Path | None) -> None:
     from stepbench.commands.gate import draw_page, notes
-    from stepbench.report import gate as reporting
+    from stepbench.report.gate import chapters, report
 
-    match output:
-        case Format.TEXT:
-            reporting.print_gate(found, judgement, notes=notes(found, store))
-            reporting.print_explanations(found)
-        case Format.JSON:
-            print_json(reporting.report(found, judgement))
-        case Format.MARKDOWN:
-            typer.echo(reporting.markdown(found, judgement, notes=notes(found, store)), nl=False)
-        case Format.HTML if page is not None:
-            put_page(draw_page(found, store), page)
+    if output is not Format.HTML:
+        print_found(output, report(found, judgement), chapters(found, judgement, notes(found, store)))
+    elif page is not None:
+        put_page(draw_page(found, store), page)

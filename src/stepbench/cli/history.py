@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stepbench.cli.run_lists import listed_here, print_grid, print_list, readable, refuse_page
-from stepbench.cli.shared import Format, FormatOption, ResultsOption, print_json
+from stepbench.cli.run_lists import listed_here, print_list, readable, refuse_page
+from stepbench.cli.shared import Format, FormatOption, ResultsOption, print_found
 from stepbench.commands import options
 from stepbench.errors import StepbenchError
 
@@ -45,27 +45,24 @@ def history(
     if not runs:
         raise StepbenchError(f"There is no run in {results} to be read: make one with 'stepbench run'.")
     if case is None:
-        from stepbench.report.run_list import runs_grid
+        from stepbench.report.run_list import run_blocks
 
         listed = listed_here(runs[-(last or 0) :])
-        print_list(listed, runs_grid(listed), output)
+        print_list(listed, run_blocks(listed), output)
     else:
         _print_history(case, runs, last, plot, output)
 
 
 def _print_history(case: str, runs: tuple[Brief, ...], last: int | None, plot: Path | None, output: Format) -> None:
     from stepbench.commands.case_names import choose_case
-    from stepbench.report.history import history_csv, history_grid, history_of
+    from stepbench.report.history import blocks, history_csv, history_of
 
     known = tuple(dict.fromkeys(planned for run in runs for planned in run.plan.cases))
     found = history_of(choose_case(case, known), runs, last)
-    match output:
-        case Format.JSON:
-            print_json(found)
-        case Format.CSV:
-            typer.echo(history_csv(found), nl=False)
-        case _:
-            print_grid(history_grid(found), output)
+    if output is Format.CSV:
+        typer.echo(history_csv(found), nl=False)
+    else:
+        print_found(output, found, [blocks(found)])
     if plot:
         _draw(found, plot)
 

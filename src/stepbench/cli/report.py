@@ -3,34 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Container
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stepbench.cli.shared import Format, PageOption, ResultsOption, check_page_option, print_report, summarized
+from stepbench.cli.shared import (
+    Format,
+    PageOption,
+    ResultsOption,
+    RunFormat,
+    check_page_option,
+    print_report,
+    summarized,
+)
 from stepbench.errors import StepbenchError
 
 if TYPE_CHECKING:
     from stepbench.records.store import Run
     from stepbench.report.summary import Summary
-
-
-class ReportFormat(StrEnum):
-    """How a stored run is printed: as all reports are, or for other programs."""
-
-    TEXT = "text"
-    JSON = "json"
-    MARKDOWN = "markdown"
-    CSV = "csv"
-    HTML = "html"
-    PYTEST_BENCHMARK = "pytest-benchmark"
-    GITHUB_ACTION_BENCHMARK = "github-action-benchmark"
-    BENCHER = "bencher"
-
-
-EXPORTS = (ReportFormat.PYTEST_BENCHMARK, ReportFormat.GITHUB_ACTION_BENCHMARK, ReportFormat.BENCHER)
 
 
 def report(
@@ -40,8 +31,8 @@ def report(
         str | None, typer.Option(help="Only this case, or those that the name fits, with their operations.")
     ] = None,
     output: Annotated[
-        ReportFormat, typer.Option("--format", help="How it is printed; the last three are for other programs.")
-    ] = ReportFormat.TEXT,
+        RunFormat, typer.Option("--format", help="How it is printed; the last three are for other programs.")
+    ] = RunFormat.TEXT,
     page: PageOption = None,
     figures: Annotated[
         Path | None, typer.Option(help="Also write each figure here, as SVG and as PNG, for a README or slides.")
@@ -54,13 +45,13 @@ def report(
     store = Store(results)
     stored, folder = store.read(run_name), store.locate(run_name)
     wanted = None if case is None else _matching(case, stored)
-    if output in EXPORTS:
+    if output.value not in {known.value for known in Format}:
         summary = _print_export(stored, output, wanted)
     else:
         own_page = None if case is None else folder / f"report-{slug(case)}.html"
         summary = print_report(stored, Format(output), wanted, folder=folder, page=page or own_page)
     if figures is not None:
-        from stepbench.report.html.page import write_figures
+        from stepbench.report.html.report import write_figures
 
         write_figures(stored, summary, figures)
 
@@ -74,7 +65,7 @@ def _matching(case: str, stored: Run) -> set[str]:
     return wanted
 
 
-def _print_export(stored: Run, output: ReportFormat, only: Container[str] | None) -> Summary:
+def _print_export(stored: Run, output: RunFormat, only: Container[str] | None) -> Summary:
     from stepbench.report import exports
 
     summary = summarized(stored, only)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from stepbench.cli.shared import Format, print_json
+from stepbench.cli.shared import Format, print_found
 from stepbench.errors import StepbenchError
 
 if TYPE_CHECKING:
     from stepbench.records.store import Brief, Briefs
-    from stepbench.report.grid import Grid
+    from stepbench.report.blocks import Block
     from stepbench.report.run_list import RunList
 
 
@@ -41,24 +42,11 @@ def listed_here(runs: tuple[Brief, ...]) -> RunList:
     return list_runs(runs, collect(Path.cwd()).fingerprint)
 
 
-def print_list(listed: RunList, grid: Grid, output: Format) -> None:
+def print_list(listed: RunList, blocks: Sequence[Block], output: Format) -> None:
     """Print a list of runs in the format that is asked for."""
-    match output:
-        case Format.JSON:
-            print_json(listed)
-        case Format.CSV:
-            from stepbench.report.run_list import run_list_csv
+    if output is Format.CSV:
+        from stepbench.report.run_list import run_list_csv
 
-            typer.echo(run_list_csv(listed), nl=False)
-        case _:
-            print_grid(grid, output)
-
-
-def print_grid(grid: Grid, output: Format) -> None:
-    """Print a table, as text or as markdown."""
-    from stepbench.report.grid import markdown_grid, print_grid
-
-    if output is Format.MARKDOWN:
-        typer.echo(markdown_grid(grid), nl=False)
+        typer.echo(run_list_csv(listed), nl=False)
     else:
-        print_grid(grid)
+        print_found(output, listed, [blocks])

@@ -14,6 +14,7 @@ from stepbench.errors import StepbenchError
 if TYPE_CHECKING:
     from stepbench.commands.request import Request
     from stepbench.records.store import Run
+    from stepbench.report.blocks import Chapters
     from stepbench.report.summary import Summary
 
 
@@ -30,6 +31,19 @@ class Format(StrEnum):
     MARKDOWN = "markdown"
     CSV = "csv"
     HTML = "html"
+
+
+class RunFormat(StrEnum):
+    """How a stored run is printed: as all reports are, or for other programs. A command offers all of its type."""
+
+    TEXT = Format.TEXT
+    JSON = Format.JSON
+    MARKDOWN = Format.MARKDOWN
+    CSV = Format.CSV
+    HTML = Format.HTML
+    PYTEST_BENCHMARK = "pytest-benchmark"
+    GITHUB_ACTION_BENCHMARK = "github-action-benchmark"
+    BENCHER = "bencher"
 
 
 SeedsOption = Annotated[int, typer.Option("--seeds", help="Trainings to verify convergence with, at most.")]
@@ -60,7 +74,7 @@ def measured(
 def finish(run: Run, folder: Path, output: Format) -> NoReturn:
     """Print the report and exit: failed or different cases are a finding, a run without any number is useless."""
     from stepbench.judge.training import Verdict
-    from stepbench.report.summary import Status
+    from stepbench.report.case_summary import Status
 
     cases = print_report(run, output, folder=folder).cases
     if output is not Format.HTML:
@@ -95,24 +109,36 @@ def print_report(
     summary = summarized(run, only)
     match output:
         case Format.TEXT:
-            from stepbench.report.terminal import print_summary
+            from stepbench.report.report import print_summary
 
             print_summary(summary, operations=only is not None)
-        case Format.JSON:
-            print_json(summary)
-        case Format.MARKDOWN:
-            from stepbench.report.markdown import markdown
-
-            typer.echo(markdown(summary), nl=False)
         case Format.CSV:
-            from stepbench.report.table import comma_separated
+            from stepbench.report.spreadsheet import summary_csv
 
-            typer.echo(comma_separated(summary), nl=False)
+            typer.echo(summary_csv(summary), nl=False)
         case Format.HTML:
-            from stepbench.report.html.page import page as html
+            from stepbench.report.html.report import page as html
 
             put_page(html(run, summary), page or report_file(folder))
+        case _:
+            from stepbench.report.report import chapters
+
+            print_found(output, summary, chapters(summary))
     return summary
+
+
+def print_found(output: Format, found: object, chapters: Chapters) -> None:
+    """Print what was found: for programs as JSON, or what people read of it, as markdown or as text."""
+    if output is Format.JSON:
+        print_json(found)
+    elif output is Format.MARKDOWN:
+        from stepbench.report.markdown import markdown
+
+        typer.echo(markdown(chapters), nl=False)
+    else:
+        from stepbench.report.text import print_chapters
+
+        print_chapters(chapters)
 
 
 def summarized(run: Run, only: Container[str] | None = None) -> Summary:

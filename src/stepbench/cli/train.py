@@ -38,7 +38,7 @@ def train(
     """Train a workload with one variant and evaluate it."""
     from stepbench.commands.train import TrainRequest
     from stepbench.commands.train import train as run_training
-    from stepbench.report.training import TrainingView
+    from stepbench.report.train import TrainingView
 
     asked = TrainRequest(
         measuring_request(

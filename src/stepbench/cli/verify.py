@@ -45,8 +45,10 @@ def verify(
     asked = replace(request, replicates=0, verification=verification)
     if not self_test:
         finish(*measured(asked, results), output)
-    from stepbench.report.planted import print_self_test
     from stepbench.report.summary import summarize
+    from stepbench.report.text import print_chapters
+    from stepbench.report.verify import all_well, self_test_table
 
-    all_well = print_self_test(summarize(measured(with_planted_bugs(asked), results)[0]))
-    raise typer.Exit(EXIT_FINE if all_well else EXIT_FINDING)
+    summary = summarize(measured(with_planted_bugs(asked), results)[0])
+    print_chapters([[self_test_table(summary)]])
+    raise typer.Exit(EXIT_FINE if all_well(summary) else EXIT_FINDING)

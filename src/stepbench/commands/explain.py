@@ -10,7 +10,7 @@ from stepbench.errors import StepbenchError
 from stepbench.records.store import Store
 
 if TYPE_CHECKING:
-    from stepbench.report.explanation import Explained
+    from stepbench.report.explain import Explained
 
 
 def explain_cases(a: str, b: str, run_name: str, results: Path) -> Explained:
@@ -25,7 +25,7 @@ def explain_cases(a: str, b: str, run_name: str, results: Path) -> Explained:
     Raises:
         StepbenchError: when there is no such run, or no such case with a trace in it.
     """
-    from stepbench.report.explanation import explained, traced
+    from stepbench.report.explain import explained, traced
 
     runs, names, with_traces = [], [], []
     for name in (a, b):

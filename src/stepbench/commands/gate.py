@@ -155,7 +155,7 @@ def draw_page(gate: Gate, store: Store) -> str:
 
 def notes(gate: Gate, store: Store) -> tuple[str, ...]:
     """What there is to say of a gate beside its verdict: where its traces are, and how often gates are right here."""
-    from stepbench.report.calibration import quote
+    from stepbench.report.calibrate import quote
 
     known = store.newest_calibration(gate.environment.fingerprint)
     logdir = store.folder(gate.gate_id) / TENSORBOARD_FOLDER

@@ -110,7 +110,7 @@ def _show(run: Run, folder: Path) -> None:
     write_logdir(run, summary, folder / TENSORBOARD_FOLDER)
 
     def draw() -> str:
-        from stepbench.report.html.page import page
+        from stepbench.report.html.report import page
 
         return page(run, summary)
 

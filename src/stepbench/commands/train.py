@@ -16,7 +16,7 @@ from stepbench.judge.reference_curve import applies_to, read_curves
 from stepbench.records.cases import Case, Device, Variant
 
 if TYPE_CHECKING:
-    from stepbench.report.training import TrainingView
+    from stepbench.report.train import TrainingView
     from stepbench.training.checkpoint import Checkpoints
     from stepbench.training.evaluation import Evaluation
     from stepbench.training.loop import Trainer

@@ -8,21 +8,18 @@ from stepbench.judge.breakdown import Breakdown, Category, Portion, base_kind
 
 
 class Contribution(msgspec.Struct, frozen=True):
-    """What one category of work in one part of the step adds to the difference."""
+    """What one category of work in one part of the step adds to the difference; seconds a step."""
 
     part: str
     category: Category
     a_s: float
     b_s: float
+    difference_s: float
+    """Positive where B takes longer."""
     a_calls: float
     b_calls: float
     mostly: str
     """The type of operation that most of it is due to."""
-
-    @property
-    def difference_s(self) -> float:
-        """Positive where B takes longer."""
-        return self.b_s - self.a_s
 
 
 class Explanation(msgspec.Struct, frozen=True):
@@ -64,4 +61,5 @@ def _contribution(part: str, category: Category, a: Portion | None, b: Portion |
         for kind, seconds in portion.kinds.items():
             kinds[base_kind(kind)] = kinds.get(base_kind(kind), 0.0) + sign * seconds
     mostly = max(kinds, key=lambda kind: abs(kinds[kind]), default="")
-    return Contribution(part, category, a.seconds, b.seconds, a.calls, b.calls, mostly)
+    difference_s = b.seconds - a.seconds
+    return Contribution(part, category, a.seconds, b.seconds, difference_s, a.calls, b.calls, mostly)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from stepbench.report.summary import CaseSummary
+    from stepbench.report.case_summary import CaseSummary
 
 MEASURED = "measured_step"
 VERIFIED = "verified_step"
@@ -101,18 +101,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     """Show the tables that ``stepbench report`` and ``stepbench gate`` show."""
     session = config.stash[_SESSION]
     for run, folder in session.runs():
+        from stepbench.report.report import print_summary
         from stepbench.report.summary import summarize
-        from stepbench.report.terminal import print_summary
 
         _write(terminalreporter, functools.partial(print_summary, summarize(run)))
         terminalreporter.write_line(f"\nThe run is in {_told(folder)}.")
     for gate in session.gates():
         from stepbench.commands.gate import notes
         from stepbench.judge.gate import judge_gate
-        from stepbench.report.gate import print_gate
+        from stepbench.report.gate import verdict_blocks
+        from stepbench.report.text import print_chapters
 
         said = notes(gate, session.store)
-        _write(terminalreporter, functools.partial(print_gate, gate, judge_gate(gate), notes=said))
+        _write(terminalreporter, functools.partial(print_chapters, [verdict_blocks(gate, judge_gate(gate), said)]))
         terminalreporter.write_line(f"\nThe gate is in {_told(session.store.folder(gate.gate_id))}.")
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from stepbench.records.gate import Gate, GateSettings
     from stepbench.records.progress import Tell
     from stepbench.records.store import Run, Store
-    from stepbench.report.summary import CaseSummary
+    from stepbench.report.case_summary import CaseSummary
 
 
 @dataclass(frozen=True)

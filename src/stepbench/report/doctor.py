@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from stepbench.judge.doctor import DoctorJudgement, DoctorVerdict
-from stepbench.judge.finding import Finding, Severity
+from stepbench.judge.finding import Severity
 from stepbench.report import formats
-from stepbench.report.markdown import escape, table_lines
-from stepbench.report.terminal import make_console
+from stepbench.report.blocks import BOLD, Block, Paragraph, text_table
 
 HEADS = ("severity", "area", "found", "what to do")
 _STYLES = {Severity.SPOILS: "red", Severity.HINDERS: "yellow", Severity.FINE: "dim"}
 
 
-def print_diagnosis(diagnosis: DoctorJudgement, console: Console | None = None) -> None:
-    """Print a row a finding, the gravest first, and what it comes to."""
-    console = console or make_console()
-    table = Table(box=None, pad_edge=False)
-    for head in HEADS:
-        table.add_column(head, overflow="fold")
-    for finding in diagnosis.findings:
-        table.add_row(*map(Text, _cells(finding)), style=_STYLES.get(finding.severity, ""))
-    console.print(table)
-    console.print(Text(conclusion(diagnosis), style="bold", overflow="fold"))
-
-
-def markdown(diagnosis: DoctorJudgement) -> str:
-    """The same in GitHub's markdown."""
-    table = table_lines(HEADS, "l" * len(HEADS), map(_cells, diagnosis.findings))
-    lines = [*table, "", f"**{escape(conclusion(diagnosis))}**"]
-    return "\n".join(lines) + "\n"
+def blocks(diagnosis: DoctorJudgement) -> list[Block]:
+    """A row a finding, the gravest first, and what it comes to."""
+    found = diagnosis.findings
+    rows = [(one.severity.value, one.area, one.what, one.remedy or formats.ABSENT) for one in found]
+    styles = {number: _STYLES.get(one.severity, "") for number, one in enumerate(found)}
+    return [text_table(HEADS, rows, HEADS, styles=styles), Paragraph(conclusion(diagnosis), style=BOLD)]
 
 
 def conclusion(diagnosis: DoctorJudgement) -> str:
@@ -49,8 +33,3 @@ def conclusion(diagnosis: DoctorJudgement) -> str:
 
 def _things(count: int) -> str:
     return "one thing" if count == 1 else f"{count} things"
-
-
-def _cells(finding: Finding) -> tuple[str, ...]:
-    remedy = finding.remedy or formats.ABSENT
-    return finding.severity.value, *map(formats.plain, (finding.area, finding.what, remedy))

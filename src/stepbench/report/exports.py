@@ -12,8 +12,10 @@ from stepbench.judge.statistics import Estimate
 from stepbench.records.machine import Repository
 from stepbench.records.run import Measurement
 from stepbench.records.store import Run, slug
-from stepbench.report import columns, formats
-from stepbench.report.summary import CaseSummary, Summary
+from stepbench.report import formats
+from stepbench.report.case_summary import CaseSummary
+from stepbench.report.case_tables import failure_of
+from stepbench.report.summary import Summary
 
 LONGEST_BENCHER_NAME = 1024
 """Bytes."""
@@ -39,9 +41,7 @@ def exported(name: str, run: Run, summary: Summary) -> str:
 def left_out(summary: Summary) -> tuple[str, ...]:
     """A sentence for each case that an export is without."""
     return tuple(
-        formats.plain(f"{case.id} is left out: {columns.failure_of(case)}")
-        for case in summary.cases
-        if not case.step_time_s
+        formats.plain(f"{case.id} is left out: {failure_of(case)}") for case in summary.cases if not case.step_time_s
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 from stepbench.judge.statistics import Estimate
-from stepbench.records.machine import Repository
+from stepbench.records.machine import Environment, Repository
 
 ABSENT = "–"
 _SECONDS = ((1.0, "s", 1.0), (1e-3, "ms", 1e3), (0.0, "µs", 1e6))
@@ -82,6 +82,13 @@ def moment(value: dt.datetime) -> str:
 def commit(value: str | None, *, dirty: bool | None) -> str:
     """``1a2b3c4d5e6f``, ``1a2b3c4d5e6f-dirty``."""
     return str(Repository(commit=value, dirty=dirty)) if value else ABSENT
+
+
+def machine(environment: Environment) -> str:
+    """The processor, how much of it may be used, and TensorFlow."""
+    cpu, packages = environment.cpu, environment.software.packages
+    cores = f"{cpu.usable_cores:g} cores" if cpu.usable_cores else "unknown cores"
+    return plain(f"{cpu.model or 'unknown CPU'}, {cores} · TensorFlow {packages.get('tensorflow', '?')}")
 
 
 def short(fingerprint: str) -> str:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import math
 import statistics
 from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
 import msgspec
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from stepbench.judge.gate import (
     CaseJudgement,
@@ -21,10 +17,10 @@ from stepbench.judge.gate import (
     side_step_time,
 )
 from stepbench.records.gate import Gate, GateCase, Revision, SideName
-from stepbench.report import explanation, formats
-from stepbench.report.explanation import Explained, Traced, explained, print_explanation
-from stepbench.report.markdown import escape, table_lines
-from stepbench.report.terminal import FILE_WIDTH, make_console
+from stepbench.report import explain, formats
+from stepbench.report.blocks import BOLD, Block, Chapters, Paragraph, text_table
+from stepbench.report.explain import Explained, Traced, explained
+from stepbench.report.text import as_text
 
 BUSY_CORES = 0.15
 """What a machine does in passing is less."""
@@ -61,48 +57,28 @@ def explanations(gate: Gate) -> dict[str, Explained]:
     return {found.case.id: _explained(gate, found) for found in gate.cases if len(found.traces) == len(SideName)}
 
 
-def print_gate(
-    gate: Gate, judgement: GateJudgement, console: Console | None = None, *, notes: Sequence[str] = ()
-) -> None:
-    """Print the verdict, a row a case, the reasons, the commits between, and what else is to be noted."""
-    console = console or make_console()
-    console.print(Text(formats.plain(headline(gate, judgement)), style="bold", overflow="fold"))
-    table = Table(box=None, pad_edge=False)
-    for head in HEADS:
-        table.add_column(head, justify="left" if head in HEADS[:2] else "right", overflow="fold")
-    for case in judgement.cases:
-        table.add_row(*map(Text, _cells(case)), style=_STYLES.get(case.verdict, ""))
-    console.print(table)
-    for note in (*_notes(gate, judgement), *notes):
-        console.print(Text(f"- {formats.plain(note)}", overflow="fold"))
+def verdict_blocks(gate: Gate, judgement: GateJudgement, notes: Sequence[str] = ()) -> list[Block]:
+    """The verdict, a row a case, the reasons, the commits between, and what else is to be noted."""
+    styles = {number: _STYLES.get(case.verdict, "") for number, case in enumerate(judgement.cases)}
+    return [
+        Paragraph(headline(gate, judgement), style=BOLD),
+        text_table(HEADS, list(map(_cells, judgement.cases)), HEADS[:2], styles=styles),
+        Paragraph("", (*_notes(gate, judgement), *notes)),
+    ]
 
 
-def print_explanations(gate: Gate, console: Console | None = None) -> None:
-    """Print why head takes longer, case by case."""
-    console = console or make_console()
-    for what in explanations(gate).values():
-        console.print()
-        print_explanation(what, console)
-
-
-def markdown(gate: Gate, judgement: GateJudgement, *, notes: Sequence[str] = ()) -> str:
-    """Both in GitHub's markdown."""
-    table = table_lines(HEADS, "llrrrr", map(_cells, judgement.cases))
-    lines = [f"**{escape(headline(gate, judgement))}**", "", *table, ""]
-    listed = "\n".join([*lines, *(f"- {escape(note)}" for note in (*_notes(gate, judgement), *notes))]) + "\n"
-    return "\n".join([listed, *map(explanation.markdown, explanations(gate).values())])
+def chapters(gate: Gate, judgement: GateJudgement, notes: Sequence[str] = ()) -> Chapters:
+    """The same, and why head takes longer, case by case."""
+    return [verdict_blocks(gate, judgement, notes), *map(explain.blocks, explanations(gate).values())]
 
 
 def case_text(gate: Gate, case_id: str, judgement: GateJudgement) -> str:
     """All that a gate says of one case, as plain text."""
     (judged,) = (case for case in judgement.cases if case.id == case_id)
-    lines = [f"{judged.verdict}: head / base {formats.ratio(judged.ratio)}, threshold {judgement.threshold:.1%}"]
+    verdict = f"{judged.verdict}: head / base {formats.ratio(judged.ratio)}, threshold {judgement.threshold:.1%}"
     mine = msgspec.structs.replace(judgement, verdict=judged.verdict, cases=(judged,))
-    lines += [f"- {formats.plain(note)}" for note in _notes(gate, mine)]
-    text = io.StringIO()
-    if what := explanations(gate).get(case_id):
-        print_explanation(what, Console(file=text, width=FILE_WIDTH, color_system=None, highlight=False))
-    return "\n".join([*lines, *(line.rstrip() for line in text.getvalue().splitlines())])
+    what = explanations(gate).get(case_id)
+    return as_text([[Paragraph(verdict, _notes(gate, mine)), *(explain.blocks(what) if what else [])]])
 
 
 def headline(gate: Gate, judgement: GateJudgement) -> str:
@@ -120,8 +96,8 @@ def _named(revision: Revision) -> str:
 
 def _cells(case: CaseJudgement) -> tuple[str, ...]:
     detectable = formats.ABSENT if case.smallest_detectable is None else f"{case.smallest_detectable:.1%}"
-    ratio = formats.ratio(case.ratio)
-    return formats.plain(case.id), case.verdict.value, ratio, detectable, str(case.pairs), formats.seconds(case.seconds)
+    seconds = formats.seconds(case.seconds)
+    return case.id, case.verdict.value, formats.ratio(case.ratio), detectable, str(case.pairs), seconds
 
 
 def _notes(gate: Gate, judgement: GateJudgement) -> list[str]:

@@ -17,15 +17,13 @@ from stepbench.records.machine import differences
 from stepbench.records.run import Failure
 from stepbench.records.store import Brief
 from stepbench.report import formats
-from stepbench.report.columns import machine
-from stepbench.report.grid import Grid, comma_separated_rows
-from stepbench.report.table import bounds
+from stepbench.report.blocks import BOLD, Block, Paragraph, text_table
+from stepbench.report.spreadsheet import bounded, bounds, comma_separated
 
 SCHEMA = 1
-_STEP_TIME, _RATIO, _CHANGE = "ms a step", "against the one before", "change point"
 
 
-class Point(msgspec.Struct, frozen=True, kw_only=True):
+class HistoryPoint(msgspec.Struct, frozen=True, kw_only=True):
     """The case in one run."""
 
     run: str
@@ -48,7 +46,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
 
     schema: int = SCHEMA
     case: str
-    points: tuple[Point, ...]
+    points: tuple[HistoryPoint, ...]
     series: tuple[Series, ...]
     """The timed runs by machine, with the change points."""
     machines: dict[str, str]
@@ -77,7 +75,7 @@ def history_of(case: Case, runs: Sequence[Brief], last: int | None = None) -> Hi
         case=case.id,
         points=_points(held),
         series=series,
-        machines={found.machine: machine(found.run.environment) for found in held},
+        machines={found.machine: formats.machine(found.run.environment) for found in held},
         notes=(*_notes(series, {found.run.name: found.run for found in held}), *_unfinished_note(runs, case)),
     )
 
@@ -103,12 +101,12 @@ def _found(run: Brief, case: Case) -> _Found | None:
     return _Found(run, run.environment.fingerprint, measured.failure, logs)
 
 
-def _points(held: Sequence[_Found]) -> tuple[Point, ...]:
-    points: list[Point] = []
+def _points(held: Sequence[_Found]) -> tuple[HistoryPoint, ...]:
+    points: list[HistoryPoint] = []
     before: dict[str, tuple[float, ...]] = {}
     for found in held:
         repository = found.run.environment.repository
-        point = Point(
+        point = HistoryPoint(
             run=found.run.name,
             started=found.run.started,
             commit=repository.commit if repository else None,
@@ -161,29 +159,25 @@ def _unfinished_note(runs: Sequence[Brief], case: Case) -> tuple[str, ...]:
 
 def _machine_note(run: Brief, others: Sequence[Brief]) -> str:
     environment = run.environment
-    text = f"machine {formats.short(environment.fingerprint)}: {machine(environment)}"
+    text = f"machine {formats.short(environment.fingerprint)}: {formats.machine(environment)}"
     if not others:
         return text
     other = others[-1].environment
     return f"{text}; against {formats.short(other.fingerprint)}: {'; '.join(differences(other, environment))}"
 
 
-def history_grid(history: History) -> Grid:
+def blocks(history: History) -> list[Block]:
     """A row a run, oldest first."""
     changes = {change.run: change for found in history.series for change in found.changes}
     rows = [_row(point, changes.get(point.run)) for point in history.points]
     styles = {number: _style(point, changes.get(point.run)) for number, point in enumerate(history.points)}
-    return Grid(
-        title=f"{history.case} over {len(history.points)} run{'s' * (len(history.points) > 1)}",
-        heads=("run", "started", "commit", "machine", _STEP_TIME, _RATIO, _CHANGE),
-        rows=rows,
-        figures=frozenset((_STEP_TIME, _RATIO, _CHANGE)),
-        notes=history.notes,
-        styles=styles,
-    )
+    title = f"{history.case} over {len(history.points)} run{'s' * (len(history.points) > 1)}"
+    prose = ("run", "started", "commit", "machine")
+    table = text_table((*prose, "ms a step", "against the one before", "change point"), rows, prose, styles=styles)
+    return [Paragraph(title, style=BOLD), table, Paragraph("", history.notes)]
 
 
-def _row(point: Point, change: Change | None) -> tuple[str, ...]:
+def _row(point: HistoryPoint, change: Change | None) -> tuple[str, ...]:
     return (
         point.run,
         formats.moment(point.started),
@@ -195,7 +189,7 @@ def _row(point: Point, change: Change | None) -> tuple[str, ...]:
     )
 
 
-def _style(point: Point, change: Change | None) -> str:
+def _style(point: HistoryPoint, change: Change | None) -> str:
     if point.failure:
         return "red"
     if change is None:
@@ -208,7 +202,7 @@ def history_csv(history: History) -> str:
     changes = {change.run: change.ratio for found in history.series for change in found.changes}
     estimates = ("step_time_s", "ratio", "change")
     plain = ("run", "started", "commit", "dirty", "machine", "machine_changed", "failure")
-    heads = ("case", *plain, *(name + part for name in estimates for part in ("", "_low", "_high")))
+    heads = ("case", *plain, *bounded(estimates))
     rows = [
         [
             *(history.case, point.run, point.started.isoformat(), point.commit, point.dirty),
@@ -217,4 +211,4 @@ def history_csv(history: History) -> str:
         ]
         for point in history.points
     ]
-    return comma_separated_rows(heads, rows)
+    return comma_separated(heads, rows)

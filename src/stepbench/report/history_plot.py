@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from stepbench.judge.history import Series
 from stepbench.report import formats
-from stepbench.report.history import History, Point
+from stepbench.report.history import History, HistoryPoint
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,7 +55,7 @@ def draw(history: History) -> Figure:
     return figure
 
 
-def _draw_runs(axes: Axes, machine: str, points: Sequence[Point], number: int) -> None:
+def _draw_runs(axes: Axes, machine: str, points: Sequence[HistoryPoint], number: int) -> None:
     timed = [
         (place, *bounds) for place, point in enumerate(points) if point.machine == machine for bounds in _ms(point)
     ]
@@ -85,7 +85,7 @@ def _draw_levels(axes: Axes, series: Series, places: Mapping[str, int], colour: 
         )
 
 
-def _ms(point: Point) -> Iterator[tuple[float, float, float]]:
+def _ms(point: HistoryPoint) -> Iterator[tuple[float, float, float]]:
     """Lower bound, value and upper bound in milliseconds, of a run that was timed."""
     if found := point.step_time_s:
         low, high = found.value if found.low is None else found.low, found.value if found.high is None else found.high

@@ -1,22 +1,17 @@
-"""The tables in GitHub's markdown, for pull requests and job summaries."""
+"""Reports in GitHub's markdown, for pull requests and job summaries."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from stepbench.report import columns, formats
-from stepbench.report.columns import Column
-from stepbench.report.recommendation import Recommendation
-from stepbench.report.summary import CaseSummary, Status, Summary
+from stepbench.report import formats
+from stepbench.report.blocks import BOLD, Block, Cell, Chapters, Paragraph, Table
 
 
-def markdown(summary: Summary) -> str:
-    """The run as markdown: one table per workload and device, all columns, notes beneath; what to use at the end."""
-    parts = [escape(columns.heading(summary)), *(_tables(cases) for _, cases in columns.groups(summary.cases))]
-    parts += [escape(line) for line in columns.limits(summary)]
-    parts += map(_recommendation, summary.recommendations)
-    return "\n\n".join(parts) + "\n"
+def markdown(chapters: Chapters) -> str:
+    """All blocks, with an empty line between them."""
+    return "\n\n".join(filter(None, (_block(block) for blocks in chapters for block in blocks))) + "\n"
 
 
 def escape(text: str) -> str:
@@ -26,51 +21,35 @@ def escape(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]|#~])", r"\\\1", formats.plain(text))
 
 
-def _recommendation(what: Recommendation) -> str:
-    why = [f"- {_beginning(sentence)}" for sentence in what.why]
-    return "\n\n".join([f"**{escape(what.title)}**", _beginning(what.headline), *(["\n".join(why)] if why else [])])
-
-
 def _beginning(text: str) -> str:
     """``text`` escaped for the beginning of a line, where a name such as ``- a`` or ``1. a`` would make a list."""
-    return re.sub(r"^(\d*)([-+.)])", r"\1\\\2", escape(text))
+    return re.sub(r"^(\d*)([-+.)])(?!\d)", r"\1\\\2", escape(text))
 
 
-def _tables(cases: list[CaseSummary]) -> str:
-    notes = [f"- {escape(text)} ({escape(', '.join(labels))})" for text, labels in columns.notes(cases).items()]
-    (title, layout), *others = columns.tables(cases)
-    first = _table(title, layout, cases)
-    more = [_table(title, layout, cases, only_filled=True) for title, layout in others]
-    return "\n\n".join([first, *(["\n".join(notes)] if notes else []), *more])
+def _block(block: Block) -> str:
+    return _table(block) if isinstance(block, Table) else _paragraph(block)
 
 
-def _table(title: str, layout: tuple[Column, ...], cases: list[CaseSummary], *, only_filled: bool = False) -> str:
-    rows = [case for case in cases if not only_filled or columns.is_filled(case, layout)]
+def _paragraph(paragraph: Paragraph) -> str:
+    text = f"**{escape(paragraph.text)}**" if paragraph.style == BOLD else _beginning(paragraph.text)
+    points = "\n".join(f"- {_beginning(point)}" for point in paragraph.points)
+    return "\n\n".join(filter(None, (text, points)))
+
+
+def _table(table: Table) -> str:
     lines = [
-        f"**{escape(title)}**\n",
-        _row(["case", *(escape(column.head) for column in layout)]),
-        _row([":--", *(":--" if column.is_prose else "--:" for column in layout)]),
-        *(_row([escape(columns.label(case, cases)), *_cells(case, layout)]) for case in rows),
+        _row([escape(head.text) for head in table.heads]),
+        _row([":--" if head.prose else "--:" for head in table.heads]),
+        *(_row([_cell(cell) for cell in row]) for row in table.rows),
     ]
-    return "\n".join(lines)
+    notes = [f"- {_beginning(note)} ({escape(', '.join(rows))})" for note, rows in table.notes.items()]
+    title = f"**{escape(table.title)}**" if table.title else ""
+    return "\n\n".join(filter(None, (title, "\n".join(lines), "\n".join(notes))))
 
 
-def _cells(case: CaseSummary, layout: tuple[Column, ...]) -> list[str]:
-    if case.status is Status.FAILED:
-        failure = f"failed: {case.failure.kind}" if case.failure else "not measured"
-        return [escape(failure), *[""] * (len(layout) - 1)]
-    return [_cell(column, case) for column in layout]
-
-
-def _cell(column: Column, case: CaseSummary) -> str:
-    text = escape(column.write(case))
-    return f"~~{text}~~" if column is columns.SPEEDUP and not columns.counts(case) else text
-
-
-def table_lines(heads: Sequence[str], sides: str, rows: Iterable[Sequence[str]]) -> list[str]:
-    """The lines of a table, its cells escaped; ``sides`` has for each column the side its cells keep to, l or r."""
-    marks = [{"l": ":--", "r": "--:"}[side] for side in sides]
-    return [_row(heads), _row(marks), *(_row([escape(cell) for cell in row]) for row in rows)]
+def _cell(cell: Cell) -> str:
+    text = escape(cell.text)
+    return f"~~{text}~~" if cell.struck else text
 
 
 def _row(cells: Sequence[str]) -> str:

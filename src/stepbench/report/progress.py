@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from stepbench.records.progress import Progress as HowFar
 
 
-class Report(Protocol):
+class ProgressView(Protocol):
     """Where long work says how far it is."""
 
     def say(self, what: str) -> None:
@@ -25,7 +25,7 @@ class Report(Protocol):
 
 
 @contextmanager
-def shown() -> Iterator[Report]:
+def shown() -> Iterator[ProgressView]:
     """Show progress as a bar on a terminal, as nothing elsewhere."""
     console = Console(stderr=True)
     columns = (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -17,11 +16,9 @@ from stepbench.records.run import Measurement
 from stepbench.records.store import Run
 from stepbench.report import formats
 from stepbench.report.advice import slow_paths
-from stepbench.report.explanation import explained, headline, main_line, traced
+from stepbench.report.case_summary import CaseSummary
+from stepbench.report.explain import explained, headline, main_line, traced
 from stepbench.report.warnings import emulation
-
-if TYPE_CHECKING:
-    from stepbench.report.summary import CaseSummary
 
 NAMED = 3
 """Cases that one sentence names."""

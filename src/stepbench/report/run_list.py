@@ -10,8 +10,8 @@ import msgspec
 from stepbench.records.machine import Environment, differences
 from stepbench.records.store import Brief
 from stepbench.report import formats
-from stepbench.report.columns import machine
-from stepbench.report.grid import Grid, comma_separated_rows
+from stepbench.report.blocks import BOLD, Block, Paragraph, text_table
+from stepbench.report.spreadsheet import comma_separated
 
 SCHEMA = 1
 
@@ -60,7 +60,7 @@ def _listed(run: Brief, fingerprint: str) -> ListedRun:
         started=run.started,
         finished=run.finished is not None,
         machine=run.environment.fingerprint,
-        machine_name=machine(run.environment),
+        machine_name=formats.machine(run.environment),
         this_machine=run.environment.fingerprint == fingerprint,
         data=run.data,
         cases=len(run.plan.cases),
@@ -70,27 +70,30 @@ def _listed(run: Brief, fingerprint: str) -> ListedRun:
     )
 
 
-def runs_grid(listed: RunList) -> Grid:
+def run_blocks(listed: RunList) -> list[Block]:
     """A row a run."""
-    heads = ("run", "started", "machine", "data", "cases", "commit")
     rows = [
         (run.name, formats.moment(run.started), _machine(run), run.data, _cases(run), _commit(run))
         for run in listed.runs
     ]
-    return Grid(f"{len(rows)} stored run{'s' * (len(rows) != 1)}", heads, rows)
+    return _list("stored run", ("run", "started", "machine", "data", "cases", "commit"), rows)
 
 
-def baselines_grid(listed: RunList) -> Grid:
+def baseline_blocks(listed: RunList) -> list[Block]:
     """A row a baseline."""
-    heads = ("baseline", "run", "machine", "started", "commit")
     rows = [(run.name, run.run_id, _machine(run), formats.moment(run.started), _commit(run)) for run in listed.runs]
-    return Grid(f"{len(rows)} baseline{'s' * (len(rows) != 1)}", heads, rows)
+    return _list("baseline", ("baseline", "run", "machine", "started", "commit"), rows)
+
+
+def _list(what: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[Block]:
+    title = f"{len(rows)} {what}{'s' * (len(rows) != 1)}"
+    return [Paragraph(title, style=BOLD), text_table(heads, rows, heads)]
 
 
 def run_list_csv(listed: RunList) -> str:
     """All that is known, a line a run."""
     heads = ListedRun.__struct_fields__
-    return comma_separated_rows(heads, [[getattr(run, head) for head in heads] for run in listed.runs])
+    return comma_separated(heads, [[getattr(run, head) for head in heads] for run in listed.runs])
 
 
 def whose_machine(name: str, environment: Environment, here: Environment) -> str:

@@ -5,14 +5,12 @@ The files are written without TensorFlow, which TensorBoard's own writers load. 
 
 from __future__ import annotations
 
-import io
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from google.protobuf.message import DecodeError
-from rich.console import Console
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins.hparams import summary_v2 as hparams
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
@@ -23,8 +21,10 @@ from stepbench.errors import StepbenchError
 from stepbench.records.run import Measurement
 from stepbench.records.store import Run, slug
 from stepbench.records.verify import Curve
-from stepbench.report.summary import CaseSummary, Summary
-from stepbench.report.terminal import FILE_WIDTH, print_summary
+from stepbench.report.case_summary import CaseSummary
+from stepbench.report.report import chapters
+from stepbench.report.summary import Summary
+from stepbench.report.text import as_text
 
 EVENTS_FILE = "events.out.tfevents.0.stepbench"
 FILE_VERSION = "brain.Event:2"
@@ -87,9 +87,7 @@ def write_logdir(run: Run, summary: Summary, logdir: Path) -> None:
 
 def _report(summary: Summary) -> str:
     """The report as a block of code: TensorBoard breaks the words in a table's cells, and aligns no figures."""
-    text = io.StringIO()
-    print_summary(summary, Console(file=text, width=FILE_WIDTH, color_system=None))
-    return textwrap.indent("\n".join(line.rstrip() for line in text.getvalue().splitlines()), "    ")
+    return textwrap.indent(as_text(chapters(summary)), "    ")
 
 
 def _experiment(cases: Sequence[CaseSummary]) -> Any:

@@ -14,10 +14,12 @@ from stepbench.records.cases import EAGER, GRAPH, XLA, Case
 from stepbench.records.gate import Gate
 from stepbench.records.machine import Cpu
 from stepbench.records.store import Run
-from stepbench.report.comparison import compare_runs
-from stepbench.report.explanation import explained, traced
-from stepbench.report.html.comparison import comparison_page
+from stepbench.report.compare import compare_runs
+from stepbench.report.explain import explained, traced
+from stepbench.report.html.compare import comparison_page
 from stepbench.report.html.gate import gate_page
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 def run_of(run_id: str, factor: float = 1.0, case: Case | None = None, **changes: Any) -> Run:

@@ -17,10 +17,10 @@ from stepbench.judge.gate import judge_gate
 from stepbench.records.cases import EAGER, XLA
 from stepbench.records.machine import Host
 from stepbench.records.store import Run
-from stepbench.report.comparison import compare_runs
-from stepbench.report.html.comparison import comparison_page
+from stepbench.report.compare import compare_runs
+from stepbench.report.html.compare import comparison_page
 from stepbench.report.html.gate import gate_page
-from stepbench.report.html.page import page as run_page
+from stepbench.report.html.report import page as run_page
 from stepbench.report.summary import summarize
 
 HOSTILE = "</script><script>window.hacked=1</script><img src=x onerror=window.hacked=1><svg onload=window.hacked=1>"

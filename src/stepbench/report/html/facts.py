@@ -11,7 +11,7 @@ from stepbench.records.gate import Gate
 from stepbench.records.machine import Environment, Gpu, Repository
 from stepbench.records.store import Run
 from stepbench.report import formats
-from stepbench.report.html.view import Block, Commands, Facts
+from stepbench.report.html.view import Commands, Facts, PageBlock
 
 UNKNOWN = "not known"
 ON_OFF = {True: "on", False: "off", None: ""}
@@ -103,7 +103,7 @@ def _gpu(gpu: Gpu) -> Named:
     ]
 
 
-def reproduction(run: Run) -> list[Block]:
+def reproduction(run: Run) -> list[PageBlock]:
     """What it takes to measure the same again."""
     repository = run.environment.repository
     facts = [
@@ -116,7 +116,7 @@ def reproduction(run: Run) -> list[Block]:
     return [_commands(repository.commit if repository else None, run.command), Facts(f"Run {run.run_id}", facts)]
 
 
-def gate_reproduction(gate: Gate) -> list[Block]:
+def gate_reproduction(gate: Gate) -> list[PageBlock]:
     """What it takes to judge the same again."""
     settings = gate.settings
     facts = [

@@ -18,27 +18,24 @@ from stepbench.judge.gate import (
 from stepbench.judge.statistics import winsorized_mean
 from stepbench.records.gate import Gate, GateCase, Pair, SideName
 from stepbench.report import formats
-from stepbench.report.explanation import Explained
+from stepbench.report.blocks import Cell, Head, Paragraph, Table
+from stepbench.report.columns import value
+from stepbench.report.explain import Explained
 from stepbench.report.gate import busy, headline, unexplained
-from stepbench.report.html.explanations import explanation_blocks
+from stepbench.report.html.explain import explanation_blocks
 from stepbench.report.html.facts import environment_facts, gate_reproduction, moment
 from stepbench.report.html.figures import step_times
 from stepbench.report.html.figures.canvas import BLUE, GREY
 from stepbench.report.html.figures.plot import MOST_ROWS, Plot
-from stepbench.report.html.figures.ratios import Row, ratios
+from stepbench.report.html.figures.ratios import RatioRow, ratios
 from stepbench.report.html.names import short_names
 from stepbench.report.html.rendering import drawn, render
 from stepbench.report.html.verdicts import TONES
 from stepbench.report.html.view import (
-    Cell,
-    Head,
+    Conclusion,
     Page,
     Part,
     Section,
-    Table,
-    Text,
-    Verdict,
-    number_cell,
     section,
     without_empty_columns,
 )
@@ -77,16 +74,16 @@ def gate_page(
                 *section("work", "Where the time goes", [_explanations(explanations or {})]),
                 *section("commits", "Commits between", [_commits(gate)]),
                 *section("environment", "Environment", [Part("", environment_facts(gate.environment))]),
-                *section("notes", "What to know", [Part("", [Text("", said)] if said else [])]),
+                *section("notes", "What to know", [Part("", [Paragraph("", said)] if said else [])]),
                 *section("reproduce", "How to reproduce", [Part("", gate_reproduction(gate))]),
             ],
         )
     )
 
 
-def _verdict(gate: Gate, judgement: GateJudgement, names: Mapping[str, str]) -> Verdict:
+def _verdict(gate: Gate, judgement: GateJudgement, names: Mapping[str, str]) -> Conclusion:
     _, _, sides = headline(gate, judgement).partition(": ")
-    return Verdict(
+    return Conclusion(
         scope=sides,
         headline=_headline(judgement, names),
         tone=TONES[judgement.verdict],
@@ -109,13 +106,14 @@ def _headline(judgement: GateJudgement, names: Mapping[str, str]) -> str:
 
 
 def _table(gate: Gate, judgement: GateJudgement, names: Mapping[str, str]) -> Table:
-    heads = ["case", "verdict", "head / base", "smallest detectable", "base, ms a step", "head, ms a step"]
-    heads += ["first call, base → head", "peak memory, base → head", "pairs", "time", "because"]
-    prose = {"case", "verdict", "because"}
-    both = zip(gate.cases, judgement.cases, strict=True)
-    rows = [_row(names[judged.id], found, judged) for found, judged in both]
-    shown = without_empty_columns([Head(head, prose=head in prose) for head in heads], rows)
-    return Table("cases-table", "Cases, base against head", *shown, sortable=True, filterable=len(rows) > 1)
+    heads = [Head("case", prose=True), Head("verdict", prose=True), Head("head / base"), Head("smallest detectable")]
+    heads += [Head(f"{side}, ms a step") for side in SideName]
+    heads += [Head(f"{what}, base → head") for what in ("first call", "peak memory")]
+    heads += [Head("pairs"), Head("time"), Head("because", prose=True)]
+    rows = [_row(names[both[1].id], *both) for both in zip(gate.cases, judgement.cases, strict=True)]
+    shown = without_empty_columns(heads, rows)
+    title = "Cases, base against head"
+    return Table(title, *shown, name="cases-table", sortable=True, filterable=len(rows) > 1)
 
 
 def _row(name: str, found: GateCase, judged: CaseJudgement) -> list[Cell]:
@@ -124,13 +122,13 @@ def _row(name: str, found: GateCase, judged: CaseJudgement) -> list[Cell]:
     return [
         Cell(name),
         Cell(judged.verdict, tone=TONES[judged.verdict]),
-        number_cell(formats.ratio(judged.ratio), judged.ratio.value if judged.ratio else None),
-        Cell(formats.ABSENT if detectable is None else f"{detectable:.1%}", key=detectable),
-        *(number_cell(formats.estimate(time, scale=1e3), time.value if time else None) for time in times),
+        Cell(formats.ratio(judged.ratio), value(judged.ratio)),
+        Cell(formats.ABSENT if detectable is None else f"{detectable:.1%}", detectable),
+        *(Cell(formats.estimate(time, scale=1e3), value(time)) for time in times),
         Cell(_both(found.pairs, "first_call_s", formats.seconds)),
         Cell(_both(found.pairs, "peak_memory_bytes", formats.size)),
-        Cell(str(judged.pairs), key=judged.pairs),
-        Cell(formats.seconds(judged.seconds), key=judged.seconds),
+        Cell(str(judged.pairs), judged.pairs),
+        Cell(formats.seconds(judged.seconds), judged.seconds),
         Cell("; ".join(judged.why)),
     ]
 
@@ -145,13 +143,13 @@ def _both(pairs: Sequence[Pair], what: str, write: Callable[[float], str]) -> st
 
 def _measured(gate: Gate, judgement: GateJudgement, names: Mapping[str, str]) -> list[Section]:
     judged = [
-        Row(names[case.id], case.verdict, case.ratio, [math.exp(log_ratio(pair)) for pair in found.pairs])
+        RatioRow(names[case.id], case.verdict, case.ratio, [math.exp(log_ratio(pair)) for pair in found.pairs])
         for found, case in zip(gate.cases, judgement.cases, strict=True)
         if case.ratio
     ]
-    plot = ratios(judged, judgement.threshold, ("head", "base"))
+    figure = ratios(judged, judgement.threshold, ("head", "base"))
     return [
-        *section("ratios", "Ratios", [Part("", drawn([plot] if plot else []))]),
+        *section("ratios", "Ratios", [Part("", drawn(figure))]),
         *section("step-times", "Step times", [Part("", drawn(_step_times(gate, names)))]),
     ]
 
@@ -166,7 +164,7 @@ def _step_times(gate: Gate, names: Mapping[str, str]) -> list[Plot]:
                 processes = [[1e3 * math.exp(log) for log in process] for process in logs]
                 means = [1e3 * math.exp(winsorized_mean(process, WINSORIZED)) for process in logs]
                 label = f"{names[case.case.id]}, {side}"
-                found.append(step_times.Row(label, COLOURS[side], time, processes, means))
+                found.append(step_times.TimesRow(label, COLOURS[side], time, processes, means))
     few = f" The first {MOST_ROWS} of {len(found)} rows are shown." if len(found) > MOST_ROWS else ""
     title = "Step times in every pair of processes"
     return [step_times.plot_of("step-times", title, found, found[:MOST_ROWS], few, CAPTION)] if found else []
@@ -178,4 +176,6 @@ def _explanations(explanations: Mapping[str, Explained]) -> Part:
 
 
 def _commits(gate: Gate) -> Part:
-    return Part("", [Text("Head has these, and base has not, newest first:", gate.commits)] if gate.commits else [])
+    return Part(
+        "", [Paragraph("Head has these, and base has not, newest first:", gate.commits)] if gate.commits else []
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import re
 from collections.abc import Sequence
 from importlib import resources
 
@@ -12,12 +13,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from stepbench.report import formats
+from stepbench.report.blocks import Cell, text_table
 from stepbench.report.html import svg
 from stepbench.report.html.figures.canvas import NARROW, WIDE
 from stepbench.report.html.figures.plot import Plot
-from stepbench.report.html.view import Drawn, Page, text_table
+from stepbench.report.html.view import Drawn, Page
 
 TEMPLATES = "templates"
+_WITH_INTERVAL = re.compile(r"(.+?) \[(.+)\]")
 LONGEST_WORD = 40
 """Of a cell that is not broken within words."""
 
@@ -42,7 +45,7 @@ def drawn(plots: Sequence[Plot]) -> list[Drawn]:
             plot.caption,
             svg.inline(plot, WIDE, f"{plot.name}-wide"),
             svg.inline(plot, NARROW, f"{plot.name}-narrow"),
-            text_table(f"{plot.name}-data", plot.title, plot.heads, plot.rows),
+            text_table(plot.heads, plot.rows, plot.heads[:1], title=plot.title, name=f"{plot.name}-data"),
         )
         for plot in plots
     ]
@@ -64,6 +67,8 @@ def _template() -> Template:
         "breakable": _breakable,
         "unbroken": _unbroken,
         "verbatim": _verbatim,
+        "split_interval": lambda cell: split_interval(cell.text) if cell.key is not None else (cell.text, ""),
+        "toned": _toned,
     }
     return environment.get_template("page.html.j2")
 
@@ -76,6 +81,16 @@ def _finalized(value: object) -> object:
 def _verbatim(line: str) -> Markup:
     """A command as it was typed, blanks and all."""
     return Markup.escape("".join(character if character.isprintable() else " " for character in line))
+
+
+def split_interval(text: str) -> tuple[str, str]:
+    """A figure and its interval, if it has one, which stands below it."""
+    found = _WITH_INTERVAL.fullmatch(text)
+    return (found[1], found[2].replace(", ", " – ")) if found else (text, "")
+
+
+def _toned(cell: Cell) -> str:
+    return cell.tone or ("quiet" if cell.text == formats.ABSENT else "")
 
 
 def _breakable(name: str) -> Markup:

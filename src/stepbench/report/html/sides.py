@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 from stepbench.records.run import Measurement
 from stepbench.records.store import Run
+from stepbench.report.case_summary import CaseSummary
 from stepbench.report.html.figures import memory, step_times, work
 from stepbench.report.html.figures.canvas import BLUE, GREY
 from stepbench.report.html.figures.plot import MOST_ROWS, Plot
-from stepbench.report.summary import CaseSummary, Summary, summarize
+from stepbench.report.summary import Summary, summarize
 
 
 @dataclass(frozen=True)
-class Side:
+class RunSide:
     """One of the two runs."""
 
     name: str
@@ -44,42 +45,54 @@ class Side:
         return next((found for found in self.run.measurements if found.case.id == case_id), None)
 
 
-def step_time_plots(sides: Sequence[Side], names: Mapping[str, str]) -> list[Plot]:
+def step_time_plots(sides: Sequence[RunSide], names: Mapping[str, str]) -> list[Plot]:
     """Every block of both sides, if any was timed."""
-    found = []
-    for side, case_id, label in _rows(sides, names):
-        case, measurement = side.case(case_id), side.measurement(case_id)
-        if case and case.step_time_s and measurement:
-            found.append(step_times.row_of(label, side.colour, case.step_time_s, measurement))
+    found = [
+        step_times.row_of(row.label, row.side.colour, row.case.step_time_s, row.measurement)
+        for row in _rows(sides, names)
+        if row.case.step_time_s
+    ]
     title = "Step time of every block, both sides"
     return [step_times.plot_of("step-times", title, found, found[:MOST_ROWS], _more(sides, found))] if found else []
 
 
-def work_plots(sides: Sequence[Side], names: Mapping[str, str]) -> list[Plot]:
+def work_plots(sides: Sequence[RunSide], names: Mapping[str, str]) -> list[Plot]:
     """Where the time of a step goes on both sides, if there are traces."""
-    cases = [(label, side.case(case_id)) for side, case_id, label in _rows(sides, names)]
-    found = [work.Bar(label, case.profile) for label, case in cases if case and case.profile]
+    found = [work.Bar(row.label, row.case.profile) for row in _rows(sides, names) if row.case.profile]
     title = "Time by category of work, both sides"
     return [work.plot_of("work", title, found, found[:MOST_ROWS], _few(found))] if found else []
 
 
-def memory_plots(sides: Sequence[Side], names: Mapping[str, str]) -> list[Plot]:
+def memory_plots(sides: Sequence[RunSide], names: Mapping[str, str]) -> list[Plot]:
     """The peaks of memory of both sides, where they are known."""
-    cases = [(label, side.colour, side.case(case_id)) for side, case_id, label in _rows(sides, names)]
     found = [
-        memory.Row(label, colour, case.peak_memory_bytes, case.memory_by_phase)
-        for label, colour, case in cases
-        if case and case.peak_memory_bytes is not None
+        memory.MemoryRow(row.label, row.side.colour, row.case.peak_memory_bytes, row.case.memory_by_phase)
+        for row in _rows(sides, names)
+        if row.case.peak_memory_bytes is not None
     ]
     title = "Peak memory, both sides"
     return [memory.plot_of("memory", title, found, found[:MOST_ROWS], _more(sides, found))] if found else []
 
 
-def _rows(sides: Sequence[Side], names: Mapping[str, str]) -> list[tuple[Side, str, str]]:
-    return [(side, case_id, f"{label}, {side.name}") for case_id, label in names.items() for side in sides]
+class _SideRow(NamedTuple):
+    """One side of a case."""
+
+    label: str
+    side: RunSide
+    case: CaseSummary
+    measurement: Measurement
 
 
-def _more(sides: Sequence[Side], rows: Sequence[object]) -> str:
+def _rows(sides: Sequence[RunSide], names: Mapping[str, str]) -> list[_SideRow]:
+    return [
+        _SideRow(f"{label}, {side.name}", side, case, measurement)
+        for case_id, label in names.items()
+        for side in sides
+        if (case := side.case(case_id)) and (measurement := side.measurement(case_id))
+    ]
+
+
+def _more(sides: Sequence[RunSide], rows: Sequence[object]) -> str:
     return f" {', '.join(f'{side.name} is {side.colour_name}' for side in sides).capitalize()}.{_few(rows)}"
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from stepbench.judge.training import Verdict as Convergence
-from stepbench.report import columns, formats
-from stepbench.report.columns import Column
-from stepbench.report.html.view import Verdict, number_cell
-from stepbench.report.recommendation import Recommendation
-from stepbench.report.summary import CaseSummary, Status, Summary
+from stepbench.judge.training import Verdict
+from stepbench.report import case_tables, columns, formats
+from stepbench.report.case_summary import CaseSummary, Status
+from stepbench.report.columns import Column, label
+from stepbench.report.html.rendering import split_interval
+from stepbench.report.html.view import Conclusion
+from stepbench.report.recommend import Recommendation
+from stepbench.report.summary import Summary
 
 SHOWN: tuple[tuple[str, Column], ...] = (
     ("speed-up", columns.SPEEDUP),
@@ -28,15 +30,15 @@ TONES: Mapping[str, str] = {
 """Of what comparisons and gates say; else it is quiet."""
 
 
-def verdicts(summary: Summary) -> list[Verdict]:
+def verdicts(summary: Summary) -> list[Conclusion]:
     """One for each workload and device, in the order of the tables."""
-    return [_verdict(summary, title, cases) for title, cases in columns.groups(summary.cases)]
+    return [_verdict(summary, title, cases) for title, cases in case_tables.groups(summary.cases)]
 
 
-def _verdict(summary: Summary, title: str, cases: Sequence[CaseSummary]) -> Verdict:
+def _verdict(summary: Summary, title: str, cases: Sequence[CaseSummary]) -> Conclusion:
     recommended, best = _recommended(summary, cases), best_of(summary, cases)
     headline, why = (recommended.headline, recommended.why) if recommended else (_no_recommendation(cases), ())
-    return Verdict(title, headline, "good" if best else "quiet", "", _figures(best), why)
+    return Conclusion(title, headline, "good" if best else "quiet", "", _figures(best), why)
 
 
 def _recommended(summary: Summary, cases: Sequence[CaseSummary]) -> Recommendation | None:
@@ -58,29 +60,28 @@ def _no_recommendation(cases: Sequence[CaseSummary]) -> str:
     if len(timed) == 1:
         only = timed[0]
         time = formats.estimate(only.step_time_s, scale=1e3)
-        return f"No recommendation: {columns.label(only, cases)} alone was timed, {time} ms a step"
+        return f"No recommendation: {label(only, cases)} alone was timed, {time} ms a step"
     if len({case.batch_size for case in timed}) == len(timed) > 1:
         return "No recommendation: one case of each batch size was timed, which leaves no choice"
     if timed:
         return "Some cases of the run: its whole report says what to use"
-    judged = [case for case in cases if case.equivalence.verdict is not Convergence.NOT_CHECKED]
+    judged = [case for case in cases if case.equivalence.verdict is not Verdict.NOT_CHECKED]
     if not judged:
         return "No recommendation: nothing was timed"
-    alike = sum(case.equivalence.verdict is Convergence.EQUIVALENT for case in judged)
+    alike = sum(case.equivalence.verdict is Verdict.EQUIVALENT for case in judged)
     return f"Nothing was timed: {alike} of {len(cases)} cases are shown to converge alike"
 
 
 def _figures(best: CaseSummary | None) -> list[tuple[str, str, str]]:
     if best is None:
         return []
-    cells = [(name, number_cell(column.write(best), None)) for name, column in SHOWN]
-    return [(name, cell.text, cell.below) for name, cell in cells if cell.text != formats.ABSENT]
+    return [(name, *split_interval(column.write(best))) for name, column in SHOWN if column.is_filled(best)]
 
 
 def findings(cases: Sequence[CaseSummary]) -> str:
     """What a reader must not overlook, in a sentence; nothing if there is nothing."""
     failed = sum(case.status is Status.FAILED for case in cases)
-    different = sum(case.equivalence.verdict is Convergence.DIFFERENT for case in cases)
+    different = sum(case.equivalence.verdict is Verdict.DIFFERENT for case in cases)
     parts = [
         f"{count} of {len(cases)} cases {words}"
         for count, words in ((failed, "failed or were not measured"), (different, "converge differently"))

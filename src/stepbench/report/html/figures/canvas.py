@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
-from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullLocator
 
 from stepbench.report import formats
 
@@ -34,7 +33,21 @@ CHARACTER = 6.9
 LONGEST_LABEL = 44
 AXIS_HEIGHT = 40.0
 LABEL_LINE = 17.0
-DECADE_STEPS = (1.0, 2.0, 5.0)
+STEPS = (1, 2, 5, 10)
+"""What ticks are multiples of, times a power of ten."""
+FEW, MANY = 5, 500
+"""Times the least value of a logarithmic axis is its greatest, where its ticks are evenly spaced, and powers of ten."""
+LEGEND: dict[str, Any] = {
+    "loc": "upper left",
+    "bbox_to_anchor": (0, 1),
+    "borderaxespad": 0,
+    "borderpad": 0.1,
+    "fontsize": SMALL,
+    "frameon": False,
+    "handlelength": 1.0,
+    "handletextpad": 0.6,
+    "columnspacing": 1.5,
+}
 
 
 def is_narrow(width: float) -> bool:
@@ -114,55 +127,44 @@ def write_at(figure: Figure, x: float, y: float, text: str, **style: Any) -> Non
     figure.text(x / width, 1 - y / height, shortened(text), **{"fontsize": TEXT, "color": INK, **style})
 
 
-def legend(figure: Figure, entries: Sequence[tuple[str, dict[str, Any]]], width: float) -> None:
-    """Swatches, or markers, with names along the figure's upper edge, as high as :func:`legend_height` says."""
-    sizes = figure.get_size_inches() / PX
-    places = _legend_places([name for name, _ in entries], width)
-    for (name, style), (x, y) in zip(entries, places, strict=True):
-        place, size = (x / sizes[0], 1 - (y + 11) / sizes[1]), (11 / sizes[0], 11 / sizes[1])
-        if "marker" in style:
-            middle = [place[0] + size[0] / 2], [place[1] + size[1] / 2]
-            figure.add_artist(Line2D(*middle, **{"linestyle": ""} | style))
-        else:
-            figure.add_artist(Rectangle(place, *size, **style))
-        write_at(figure, x + 17, y + 6, name, va="center_baseline", fontsize=SMALL)
+def legend(figure: Figure, handles: Sequence[Artist], names: Sequence[str], width: float) -> None:
+    """Names what handles look like along the figure's upper edge, as high as :func:`legend_height` says."""
+    columns = _legend_columns(names, width)
+    shown = figure.legend(handles, [shortened(name) for name in names], ncols=columns, **LEGEND)
+    for text in shown.get_texts():
+        text.set_color(INK)
 
 
 def legend_height(names: Sequence[str], width: float) -> float:
     """How much room :func:`legend` takes."""
-    return max((y for _, y in _legend_places(names, width)), default=0) + 26
+    return 20.0 * math.ceil(len(names) / _legend_columns(names, width)) + 6
 
 
-def _legend_places(names: Sequence[str], width: float) -> list[tuple[float, float]]:
-    places, x, y = [], 0.0, 2.0
-    for name in names:
-        needed = 35 + CHARACTER * len(shortened(name))
-        if x and x + needed > width:
-            x, y = 0.0, y + 20
-        places.append((x, y))
-        x += needed
-    return places
+def _legend_columns(names: Sequence[str], width: float) -> int:
+    widths = [36 + CHARACTER * len(shortened(name)) for name in names]
+    return max(1, len(names) if sum(widths) <= width else int(width / max(widths)))
 
 
 def log_axis(axes: Axes, values: Sequence[float], label: str, unit: str = "", *, vertical: bool = False) -> None:
-    """A logarithmic axis that holds ``values`` with some room, with ticks at 1, 2 and 5."""
+    """A logarithmic axis that holds ``values`` with some room."""
     low, high = min(values), max(values)
     room = max((high / low) ** 0.06, 1.04)
     low, high = low / room, high * room
-    _set_axis(axes, "log", (low, high), log_ticks(low, high), label, unit, vertical=vertical)
+    ticks = MaxNLocator(7, steps=STEPS) if high < FEW * low else LogLocator(subs=STEPS[: 3 if high < MANY * low else 1])
+    _set_axis(axes, "log", (low, high), ticks, label, unit, vertical=vertical)
 
 
 def linear_axis(axes: Axes, low: float, high: float, label: str, unit: str = "", *, vertical: bool = False) -> None:
     """A linear axis from ``low`` to ``high`` with ticks at round numbers."""
-    high = high if high > low else low + 1
-    _set_axis(axes, "linear", (low, high), linear_ticks(low, high), label, unit, vertical=vertical)
+    limits = (low, high if high > low else low + 1)
+    _set_axis(axes, "linear", limits, MaxNLocator(7, steps=STEPS), label, unit, vertical=vertical)
 
 
 def _set_axis(
     axes: Axes,
     scale: str,
     limits: tuple[float, float],
-    ticks: Sequence[float],
+    ticks: Locator,
     label: str,
     unit: str,
     *,
@@ -172,8 +174,8 @@ def _set_axis(
     axis = axes.yaxis if vertical else axes.xaxis
     getattr(axes, f"set_{side}scale")(scale)
     getattr(axes, f"set_{side}lim")(*limits)
-    axis.set_major_locator(FixedLocator(ticks))
-    axis.set_major_formatter(FixedFormatter([f"{_tick(tick)}{unit}" for tick in ticks]))
+    axis.set_major_locator(ticks)
+    axis.set_major_formatter(FuncFormatter(lambda tick, _: f"{_tick(tick)}{unit}"))
     axis.set_minor_locator(NullLocator())
     axis.grid(visible=True, color=GRID, linewidth=1)
     axis.set_label_text(label, fontsize=SMALL, color=MUTED)
@@ -181,25 +183,3 @@ def _set_axis(
 
 def _tick(value: float) -> str:
     return f"{value:,.0f}".replace(",", " ") if abs(value) >= 1000 else f"{value:g}"  # noqa: PLR2004 - thousands.
-
-
-def log_ticks(low: float, high: float, most: int = 9) -> list[float]:
-    """1, 2 and 5 times powers of ten between two positive numbers, or powers alone where these are too many."""
-    exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for steps in (DECADE_STEPS, DECADE_STEPS[:1]):
-        ticks = [step * 10.0**exponent for exponent in exponents for step in steps]
-        ticks = [tick for tick in ticks if low <= tick <= high]
-        if len(ticks) <= most:
-            break
-    apart = math.ceil(len(ticks) / most)
-    few = len(ticks) < 2  # noqa: PLR2004 - a scale takes two.
-    return linear_ticks(low, high) if few else ticks[::apart]
-
-
-def linear_ticks(low: float, high: float, most: int = 7) -> list[float]:
-    """Multiples of 1, 2 or 5 times a power of ten between two numbers."""
-    rough = (high - low) / most
-    power = 10.0 ** math.floor(math.log10(rough))
-    apart = next(step * power for step in (*DECADE_STEPS, 10.0) if step * power >= rough)
-    first, last = math.ceil(low / apart - 1e-9), math.floor(high / apart + 1e-9)
-    return [float(f"{number * apart:.12g}") for number in range(first, last + 1)]

@@ -26,8 +26,9 @@ from stepbench.report.html.figures.canvas import (
     shortened,
     write_at,
 )
+from stepbench.report.html.figures.groups import CaseGroup
 from stepbench.report.html.figures.marks import marks
-from stepbench.report.html.figures.plot import Group, Plot
+from stepbench.report.html.figures.plot import Plot
 
 MOST_PANELS = 12
 PANEL, GAP = 190.0, 56.0
@@ -39,7 +40,7 @@ FEWEST_POINTS = 120
 
 
 @dataclass(frozen=True)
-class Trained:
+class CaseTrainings:
     """The trainings of one case: at each drawn step the mean, least and greatest over seeds of the smoothed loss."""
 
     label: str
@@ -53,7 +54,7 @@ class Trained:
     """The mean over seeds of the final loss; none where a training diverged."""
 
 
-def losses(group: Group) -> Plot | None:
+def losses(group: CaseGroup) -> list[Plot]:
     """The figure, if any case was trained."""
     mark_of = marks(group.cases)
     by_case = {measurement.case: measurement for measurement in group.measurements.values()}
@@ -72,10 +73,10 @@ def losses(group: Group) -> Plot | None:
     # Where nothing but the reference was trained, it is worth seeing alone.
     panels = panels or [(trained[case.id], None) for case in having]
     if not panels:
-        return None
+        return []
     panels = panels[:MOST_PANELS]
     spoken = "; ".join(_spoken(*panel) for panel in panels)
-    return Plot(
+    plot = Plot(
         name=f"losses-{group.name}",
         title=f"Training loss: {group.title}",
         caption="In colour the variant, in grey and dashed the float32 reference. Lines are means "
@@ -87,16 +88,17 @@ def losses(group: Group) -> Plot | None:
         rows=[_row(trained[case.id], group.measurements[case.id].curves) for case in having],
         draw=functools.partial(_draw, panels),
     )
+    return [plot]
 
 
-def _trained(label: str, colour: str, curves: Sequence[Curve]) -> Trained:
+def _trained(label: str, colour: str, curves: Sequence[Curve]) -> CaseTrainings:
     smoothed = [_smoothed(curve) for curve in curves]
     length = max(map(len, smoothed))
     stride = max(1, length // FEWEST_POINTS)
     steps = range(length - 1, -1, -stride)[::-1]
     at = [[values[step] for values in smoothed if step < len(values)] for step in steps]
     finite = [curve for curve in curves if _is_finite(curve)]
-    return Trained(
+    return CaseTrainings(
         label,
         colour,
         len(curves),
@@ -123,21 +125,21 @@ def _smoothed(curve: Curve) -> list[float]:
     return smoothed
 
 
-def _spoken(mine: Trained, reference: Trained | None) -> str:
+def _spoken(mine: CaseTrainings, reference: CaseTrainings | None) -> str:
     text = f"{mine.label} {_final(mine)} over {mine.seeds} seeds"
     return f"{text}, reference {reference.label} {_final(reference)}" if reference else text
 
 
-def _final(trained: Trained) -> str:
+def _final(trained: CaseTrainings) -> str:
     return "not finite" if trained.final is None else f"{trained.final:.3f}"
 
 
-def _row(trained: Trained, curves: Sequence[Curve]) -> tuple[str, ...]:
+def _row(trained: CaseTrainings, curves: Sequence[Curve]) -> tuple[str, ...]:
     each = ", ".join(f"{final_loss(curve):.3f}" if _is_finite(curve) else "not finite" for curve in curves)
     return trained.label, str(trained.seeds), str(max(len(curve.losses) for curve in curves)), _final(trained), each
 
 
-def _draw(panels: Sequence[tuple[Trained, Trained | None]], width: float) -> Figure:
+def _draw(panels: Sequence[tuple[CaseTrainings, CaseTrainings | None]], width: float) -> Figure:
     columns = 1 if is_narrow(width) else min(3, max(2, len(panels)))
     lines = -(-len(panels) // columns)
     figure = Figure((width * PX, lines * (PANEL + GAP) * PX), dpi=1 / PX)
@@ -158,12 +160,12 @@ def _draw(panels: Sequence[tuple[Trained, Trained | None]], width: float) -> Fig
     return figure
 
 
-def _draw_trained(axes: Axes, trained: Trained, colour: str, *, dashed: bool) -> None:
+def _draw_trained(axes: Axes, trained: CaseTrainings, colour: str, *, dashed: bool) -> None:
     axes.fill_between(trained.steps, trained.low, trained.high, color=colour, alpha=0.22, linewidth=0)
     axes.plot(trained.steps, trained.mean, color=colour, linewidth=1.6, linestyle=(0, (4, 2)) if dashed else "-")
 
 
-def _note_end(axes: Axes, mine: Trained, reference: Trained | None) -> None:
+def _note_end(axes: Axes, mine: CaseTrainings, reference: CaseTrainings | None) -> None:
     """Say in figures what the curves end at."""
     texts = [f"{_final(mine)}, {mine.seeds} seeds"]
     if reference:

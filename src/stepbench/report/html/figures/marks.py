@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import cycle
 
 from stepbench.records.cases import EAGER, GRAPH, KERAS, XLA, Precision
+from stepbench.report.case_summary import CaseSummary
 from stepbench.report.html.figures.canvas import BLUE, GREEN, VERMILLION
-from stepbench.report.summary import CaseSummary
 
 COLOURS = {Precision.FLOAT32: BLUE, Precision.MIXED_BFLOAT16: VERMILLION, Precision.MIXED_FLOAT16: GREEN}
 SHAPES = {EAGER: "o", GRAPH: "s", XLA: "D", KERAS: "v"}

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from stepbench.report import formats
 from stepbench.report.html.figures.canvas import INK, SURFACE, legend, legend_height, linear_axis, row_chart
+from stepbench.report.html.figures.groups import CaseGroup
 from stepbench.report.html.figures.marks import marks
-from stepbench.report.html.figures.plot import Group, Plot
+from stepbench.report.html.figures.plot import Plot
 
 BAR = 18.0
 MEBIBYTE = 2**20
@@ -22,7 +24,7 @@ LOOK: dict[str, Any] = {"markersize": 7, "color": INK, "mfc": SURFACE, "linestyl
 
 
 @dataclass(frozen=True)
-class Row:
+class MemoryRow:
     """The memory of one case, or of one side of it, in bytes."""
 
     label: str
@@ -31,22 +33,25 @@ class Row:
     phases: Mapping[str, int] = field(default_factory=dict)
 
 
-def memory(group: Group) -> Plot | None:
+def memory(group: CaseGroup) -> list[Plot]:
     """The figure, if the memory of any case is known."""
     mark_of = marks(group.cases)
     having = [case for case in group.cases if case.peak_memory_bytes is not None]
     rows = {
-        case.id: Row(group.label(case), mark_of[case.id].colour, case.peak_memory_bytes or 0, case.memory_by_phase)
+        case.id: MemoryRow(
+            group.label(case), mark_of[case.id].colour, case.peak_memory_bytes or 0, case.memory_by_phase
+        )
         for case in having
     }
     if not rows:
-        return None
+        return []
     shown = [rows[case.id] for case in group.shown(having)]
     title = f"Peak memory: {group.title}"
-    return plot_of(f"memory-{group.name}", title, list(rows.values()), shown, group.left_out(having))
+    plot = plot_of(f"memory-{group.name}", title, list(rows.values()), shown, group.left_out(having))
+    return [plot]
 
 
-def plot_of(name: str, title: str, rows: Sequence[Row], shown: Sequence[Row], left_out: str = "") -> Plot:
+def plot_of(name: str, title: str, rows: Sequence[MemoryRow], shown: Sequence[MemoryRow], left_out: str = "") -> Plot:
     """The figure of ``shown``, with the data of ``rows``."""
     phases = list(dict.fromkeys(phase for row in rows for phase in row.phases))[: len(SHAPES)]
     by_phase = " Points mark the peak in each phase of a process." if phases else ""
@@ -65,7 +70,7 @@ def plot_of(name: str, title: str, rows: Sequence[Row], shown: Sequence[Row], le
     )
 
 
-def _draw(rows: Sequence[Row], phases: Sequence[str], width: float) -> Figure:
+def _draw(rows: Sequence[MemoryRow], phases: Sequence[str], width: float) -> Figure:
     above = legend_height(phases, width) if phases else 0.0
     chart = row_chart(width, [(row.label, formats.size(row.peak)) for row in rows], BAR, above=above)
     shapes = dict(zip(phases, SHAPES, strict=False))
@@ -76,5 +81,5 @@ def _draw(rows: Sequence[Row], phases: Sequence[str], width: float) -> Figure:
                 chart.axes.plot([row.phases[phase] / MEBIBYTE], [y], marker=shape, **LOOK)
     largest = max(max(row.peak, *row.phases.values()) if row.phases else row.peak for row in rows)
     linear_axis(chart.axes, 0, 1.03 * largest / MEBIBYTE, "MiB")
-    legend(chart.figure, [(phase, {"marker": shape, **LOOK}) for phase, shape in shapes.items()], width)
+    legend(chart.figure, [Line2D([], [], marker=shape, **LOOK) for shape in shapes.values()], phases, width)
     return chart.figure

@@ -38,7 +38,7 @@ UNDECIDED = (GREY, "s")
 
 
 @dataclass(frozen=True)
-class Row:
+class RatioRow:
     """One case of the two sides."""
 
     label: str
@@ -48,7 +48,7 @@ class Row:
     """The ratio of each pair of processes."""
 
 
-def ratios(rows: Sequence[Row], threshold: float, sides: tuple[str, str]) -> Plot | None:
+def ratios(rows: Sequence[RatioRow], threshold: float, sides: tuple[str, str]) -> list[Plot]:
     """The figure, if any case was measured on both sides.
 
     Args:
@@ -57,11 +57,11 @@ def ratios(rows: Sequence[Row], threshold: float, sides: tuple[str, str]) -> Plo
         sides: what the step time is of, and what it is divided by.
     """
     if not rows:
-        return None
+        return []
     ratio = " / ".join(sides)
     few = f" The first {MOST_ROWS} of {len(rows)} are shown." if len(rows) > MOST_ROWS else ""
     pairs = " Small points are single pairs of processes." if any(row.pairs for row in rows) else ""
-    return Plot(
+    plot = Plot(
         name="ratios",
         title=f"Step time, {ratio}",
         caption=f"Left of 1 {sides[0]} is faster, right of it slower. The point is the estimate, the line its 95 % "
@@ -74,13 +74,14 @@ def ratios(rows: Sequence[Row], threshold: float, sides: tuple[str, str]) -> Plo
         rows=[(row.label, formats.ratio(row.ratio), row.verdict, *([_pairs(row)] if pairs else [])) for row in rows],
         draw=functools.partial(_draw, rows[:MOST_ROWS], threshold, f"step time, {ratio} (logarithmic)"),
     )
+    return [plot]
 
 
-def _pairs(row: Row) -> str:
+def _pairs(row: RatioRow) -> str:
     return ", ".join(f"{pair:.3f}" for pair in row.pairs)
 
 
-def _draw(rows: Sequence[Row], threshold: float, axis: str, width: float) -> Figure:
+def _draw(rows: Sequence[RatioRow], threshold: float, axis: str, width: float) -> Figure:
     above = 18.0
     chart = row_chart(width, [(row.label, formats.ratio(row.ratio)) for row in rows], BAR, above=above)
     bounds = [1 / (1 + threshold), 1.0, 1 + threshold]

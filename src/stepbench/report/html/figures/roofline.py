@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from stepbench.records.run import Attainable
 from stepbench.report import formats
+from stepbench.report.case_summary import CaseSummary
 from stepbench.report.html.figures.canvas import (
     CHARACTER,
     INK,
@@ -25,10 +26,10 @@ from stepbench.report.html.figures.canvas import (
     log_axis,
     shortened,
 )
+from stepbench.report.html.figures.groups import CaseGroup
 from stepbench.report.html.figures.labels import name_points, share
 from stepbench.report.html.figures.marks import KEY, Mark, marks
-from stepbench.report.html.figures.plot import Group, Plot
-from stepbench.report.summary import CaseSummary
+from stepbench.report.html.figures.plot import Plot
 
 GIGA = 1e9
 HEIGHT = 420.0
@@ -36,7 +37,7 @@ LEFT, RIGHT, TOP, BOTTOM = 56.0, 10.0, 10.0, 44.0
 
 
 @dataclass(frozen=True)
-class Point:
+class RooflinePoint:
     """One case: operations a byte, and giga-operations a second."""
 
     label: str
@@ -45,17 +46,18 @@ class Point:
     rate: float
 
 
-def roofline(group: Group, attainable: Attainable | None) -> Plot | None:
+def roofline(group: CaseGroup) -> list[Plot]:
     """The figure, if it is known what the cases compute and what their device attains."""
+    attainable = group.attainable
     having = [case for case in group.cases if case.flops_per_step and case.bytes_per_step and case.step_time_s]
     peaks = [*attainable.flops.values(), attainable.bandwidth] if attainable and attainable.flops else [0.0]
     if attainable is None or min(peaks) <= 0 or not having:
-        return None
+        return []
     mark_of = marks(group.cases)
     points = [_point(group.label(case), mark_of[case.id], case) for case in group.shown(having)]
     spoken = "; ".join(f"{point.label} {formats.number(point.rate)} GFLOP/s" for point in points)
     roofs = ", ".join(f"{dtype} {formats.number(flops / GIGA)} GFLOP/s" for dtype, flops in attainable.flops.items())
-    return Plot(
+    plot = Plot(
         name=f"roofline-{group.name}",
         title=f"Roofline: {group.title}",
         caption="The flat lines are what large matrix products attained on this device in this run, the slope what its "
@@ -66,14 +68,15 @@ def roofline(group: Group, attainable: Attainable | None) -> Plot | None:
         rows=[_row(group.label(case), case) for case in having],
         draw=functools.partial(_draw, points, attainable),
     )
+    return [plot]
 
 
-def _point(label: str, mark: Mark, case: CaseSummary) -> Point:
+def _point(label: str, mark: Mark, case: CaseSummary) -> RooflinePoint:
     assert case.flops_per_step, "asked only of cases whose work is known"
     assert case.bytes_per_step, "asked only of cases whose work is known"
     assert case.step_time_s, "asked only of cases that were timed"
     rate = case.flops_per_step / case.step_time_s.value / GIGA
-    return Point(label, mark, case.flops_per_step / case.bytes_per_step, rate)
+    return RooflinePoint(label, mark, case.flops_per_step / case.bytes_per_step, rate)
 
 
 def _row(label: str, case: CaseSummary) -> tuple[str, ...]:
@@ -81,7 +84,7 @@ def _row(label: str, case: CaseSummary) -> tuple[str, ...]:
     return label, formats.number(point.intensity), formats.number(point.rate), formats.share(case.flops_utilization)
 
 
-def _draw(points: Sequence[Point], attainable: Attainable, width: float) -> Figure:
+def _draw(points: Sequence[RooflinePoint], attainable: Attainable, width: float) -> Figure:
     narrow = is_narrow(width)
     figure = Figure((width * PX, HEIGHT * PX), dpi=1 / PX)
     labels = 0.0 if narrow else 30 + CHARACTER * max(len(shortened(point.label)) for point in points)
@@ -113,7 +116,7 @@ def _draw_roof(axes: Axes, peaks: Mapping[str, float], bandwidth: float) -> None
         axes.text(high / 1.05, peak * 1.05, formats.plain(text), fontsize=SMALL, color=INK, ha="right")
 
 
-def _name_points(axes: Axes, points: Sequence[Point], *, inside: bool) -> None:
+def _name_points(axes: Axes, points: Sequence[RooflinePoint], *, inside: bool) -> None:
     """Write names beside the axes or, where there is no room, in them, on the side where no points are."""
     named = [(point.label, point.intensity, point.rate) for point in points]
     height = HEIGHT - TOP - BOTTOM

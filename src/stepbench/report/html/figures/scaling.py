@@ -9,9 +9,11 @@ from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator
 
 from stepbench.report import formats
+from stepbench.report.case_summary import CaseSummary
 from stepbench.report.html.figures.canvas import (
     CHARACTER,
     PX,
@@ -22,11 +24,11 @@ from stepbench.report.html.figures.canvas import (
     log_axis,
     shortened,
 )
+from stepbench.report.html.figures.groups import CaseGroup
 from stepbench.report.html.figures.labels import name_points
 from stepbench.report.html.figures.marks import Mark, marks
-from stepbench.report.html.figures.plot import Group, Plot
+from stepbench.report.html.figures.plot import Plot
 from stepbench.report.html.figures.speedups import bounds_of
-from stepbench.report.summary import CaseSummary
 
 HEIGHT = 320.0
 LEFT, RIGHT, BOTTOM = 64.0, 14.0, 44.0
@@ -55,7 +57,7 @@ AXES = (
 
 
 @dataclass(frozen=True)
-class Line:
+class ScalingLine:
     """Cases that differ in one number only, which the x axis shows."""
 
     label: str
@@ -64,15 +66,12 @@ class Line:
     """In the order of that number."""
 
 
-def scaling(group: Group) -> list[Plot]:
+def scaling(group: CaseGroup) -> list[Plot]:
     """A figure for each axis along which there are several cases."""
-    return [plot for plot in (_plot(group, axis) for axis in AXES) if plot]
+    return [_plot(group, axis, lines) for axis in AXES if (lines := _lines(group, axis))]
 
 
-def _plot(group: Group, axis: Axis) -> Plot | None:
-    lines = _lines(group, axis)
-    if not lines:
-        return None
+def _plot(group: CaseGroup, axis: Axis, lines: Sequence[ScalingLine]) -> Plot:
     shown = lines[:MOST_LINES]
     left_out = f" {len(shown)} of {len(lines)} lines are shown." if len(shown) < len(lines) else ""
     spoken = "; ".join(f"{line.label} {_spoken(line, axis)}" for line in shown)
@@ -89,7 +88,7 @@ def _plot(group: Group, axis: Axis) -> Plot | None:
     )
 
 
-def _lines(group: Group, axis: Axis) -> list[Line]:
+def _lines(group: CaseGroup, axis: Axis) -> list[ScalingLine]:
     """Lines of two points or more, the fastest first; each has a shape of its own."""
     timed = [case for case in group.cases if case.throughput]
     colours, shapes = marks(group.cases), itertools.cycle(LINE_SHAPES)
@@ -98,7 +97,7 @@ def _lines(group: Group, axis: Axis) -> list[Line]:
     for case in timed:
         members.setdefault((case.execution, case.precision, axis.other(case)), []).append(case)
     return [
-        Line(
+        ScalingLine(
             f"{execution}/{precision}{f'/{axis.letter}{rest}' if several else ''}",
             Mark(colours[cases[0].id].colour, next(shapes)),
             sorted(cases, key=axis.read),
@@ -108,11 +107,11 @@ def _lines(group: Group, axis: Axis) -> list[Line]:
     ]
 
 
-def _spoken(line: Line, axis: Axis) -> str:
+def _spoken(line: ScalingLine, axis: Axis) -> str:
     return ", ".join(f"{formats.estimate(case.throughput, interval=False)} at {axis.read(case)}" for case in line.cases)
 
 
-def _draw(lines: Sequence[Line], axis: Axis, width: float) -> Figure:
+def _draw(lines: Sequence[ScalingLine], axis: Axis, width: float) -> Figure:
     narrow = is_narrow(width)
     names = [line.label for line in lines]
     above = legend_height(names, width) if narrow else 8.0
@@ -124,8 +123,7 @@ def _draw(lines: Sequence[Line], axis: Axis, width: float) -> Figure:
         _draw_line(axes, line, axis)
     _scale(axes, [case for line in lines for case in line.cases], axis)
     if narrow:
-        looks = ({"marker": line.mark.shape, "mfc": line.mark.colour, "mec": line.mark.colour} for line in lines)
-        legend(figure, list(zip(names, looks, strict=True)), width)
+        legend(figure, [Line2D([], [], marker=line.mark.shape, color=line.mark.colour) for line in lines], names, width)
     else:
         ends = [(line.label, float(axis.read(line.cases[-1])), _throughput(line.cases[-1])) for line in lines]
         name_points(axes, ends, height)
@@ -142,7 +140,7 @@ def _scale(axes: Axes, cases: Sequence[CaseSummary], axis: Axis) -> None:
     axes.xaxis.set_major_formatter(FixedFormatter([str(number) for number in numbers]))
 
 
-def _draw_line(axes: Axes, line: Line, axis: Axis) -> None:
+def _draw_line(axes: Axes, line: ScalingLine, axis: Axis) -> None:
     xs, ys = [axis.read(case) for case in line.cases], [_throughput(case) for case in line.cases]
     axes.plot(xs, ys, marker=line.mark.shape, markersize=7, color=line.mark.colour, linewidth=1.6)
     for x, case in zip(xs, line.cases, strict=True):

@@ -9,21 +9,22 @@ from matplotlib.figure import Figure
 
 from stepbench.judge.statistics import Estimate
 from stepbench.report import columns, formats
+from stepbench.report.case_summary import CaseSummary
 from stepbench.report.html.figures.canvas import INK, SURFACE, log_axis, row_chart
+from stepbench.report.html.figures.groups import CaseGroup
 from stepbench.report.html.figures.marks import KEY, Mark, marks
-from stepbench.report.html.figures.plot import Group, Plot
-from stepbench.report.summary import CaseSummary
+from stepbench.report.html.figures.plot import Plot
 
 BAR = 18.0
 
 
-def speedups(group: Group) -> Plot | None:
+def speedups(group: CaseGroup) -> list[Plot]:
     """The figure, if any case has a speed-up."""
     having = [case for case in group.cases if case.speedup]
     if not having:
-        return None
+        return []
     shown = group.shown(having)
-    return Plot(
+    plot = Plot(
         name=f"speed-ups-{group.name}",
         title=f"Speed-up over eager/float32: {group.title}",
         caption="Farther right is faster. The point is the estimate, the line its 95 % interval from replicates; one "
@@ -34,13 +35,14 @@ def speedups(group: Group) -> Plot | None:
         rows=[_row(group, case) for case in having],
         draw=functools.partial(_draw, [(group.label(case), case) for case in shown], marks(group.cases)),
     )
+    return [plot]
 
 
 def _text(case: CaseSummary) -> str:
     return "the reference" if columns.is_reference(case) else formats.estimate(case.speedup, unit="×")
 
 
-def _row(group: Group, case: CaseSummary) -> tuple[str, ...]:
+def _row(group: CaseGroup, case: CaseSummary) -> tuple[str, ...]:
     assert case.speedup, "asked only of cases that have one"
     values = (case.speedup.value, case.speedup.low, case.speedup.high)
     numbers = (formats.ABSENT if value is None else f"{formats.number(value)}×" for value in values)

@@ -16,8 +16,9 @@ from stepbench.judge.statistics import Estimate, replicate_logs
 from stepbench.records.run import Measurement
 from stepbench.report import formats
 from stepbench.report.html.figures.canvas import INK, log_axis, row_chart
+from stepbench.report.html.figures.groups import CaseGroup
 from stepbench.report.html.figures.marks import marks
-from stepbench.report.html.figures.plot import Group, Plot
+from stepbench.report.html.figures.plot import Plot
 from stepbench.report.html.figures.speedups import bounds_of
 
 LANE, TALLEST = 7.0, 48.0
@@ -29,7 +30,7 @@ CAPTION = (
 
 
 @dataclass(frozen=True)
-class Row:
+class TimesRow:
     """The blocks of one case, or of one side of it. Times are in milliseconds a step."""
 
     label: str
@@ -39,11 +40,11 @@ class Row:
     means: Sequence[float]
 
 
-def step_times(group: Group) -> Plot | None:
+def step_times(group: CaseGroup) -> list[Plot]:
     """The figure, if any case was timed."""
     having = [case for case in group.cases if case.step_time_s]
     if not having:
-        return None
+        return []
     mark_of = marks(group.cases)
     rows = {
         case.id: row_of(group.label(case), mark_of[case.id].colour, case.step_time_s, group.measurements[case.id])
@@ -52,13 +53,14 @@ def step_times(group: Group) -> Plot | None:
     }
     shown = [rows[case.id] for case in group.shown(having)]
     title = f"Step time of every block: {group.title}"
-    return plot_of(f"step-times-{group.name}", title, list(rows.values()), shown, group.left_out(having))
+    plot = plot_of(f"step-times-{group.name}", title, list(rows.values()), shown, group.left_out(having))
+    return [plot]
 
 
-def row_of(label: str, colour: str, estimate: Estimate, measurement: Measurement) -> Row:
+def row_of(label: str, colour: str, estimate: Estimate, measurement: Measurement) -> TimesRow:
     """The blocks of a case that was timed."""
     timed = [replicate.blocks for replicate in measurement.replicates if replicate.blocks]
-    return Row(
+    return TimesRow(
         label,
         colour,
         estimate,
@@ -68,7 +70,12 @@ def row_of(label: str, colour: str, estimate: Estimate, measurement: Measurement
 
 
 def plot_of(
-    name: str, title: str, rows: Sequence[Row], shown: Sequence[Row], left_out: str = "", caption: str = CAPTION
+    name: str,
+    title: str,
+    rows: Sequence[TimesRow],
+    shown: Sequence[TimesRow],
+    left_out: str = "",
+    caption: str = CAPTION,
 ) -> Plot:
     """The figure of ``shown``, with the data of ``rows``."""
     spoken = "; ".join(f"{row.label} {_text(row)} ms" for row in shown)
@@ -83,17 +90,17 @@ def plot_of(
     )
 
 
-def _text(row: Row) -> str:
+def _text(row: TimesRow) -> str:
     return formats.estimate(row.estimate, scale=1e3)
 
 
-def _table_row(row: Row) -> tuple[str, ...]:
+def _table_row(row: TimesRow) -> tuple[str, ...]:
     blocks = [block for replicate in row.replicates for block in replicate]
     numbers = map(formats.number, (min(blocks), max(blocks)))
     return (row.label, _text(row), ", ".join(map(formats.number, row.means)), *numbers, str(len(blocks)))
 
 
-def _draw(rows: Sequence[Row], width: float) -> Figure:
+def _draw(rows: Sequence[TimesRow], width: float) -> Figure:
     lanes = max(len(row.replicates) for row in rows)
     height = min(LANE * lanes + 8, TALLEST)
     chart = row_chart(width, [(row.label, _text(row)) for row in rows], height)
@@ -107,13 +114,13 @@ def _draw(rows: Sequence[Row], width: float) -> Figure:
     return chart.figure
 
 
-def _draw_estimate(axes: Axes, row: Row, top: float, height: float) -> None:
+def _draw_estimate(axes: Axes, row: TimesRow, top: float, height: float) -> None:
     low, high = (1e3 * bound for bound in bounds_of(row.estimate))
     axes.add_patch(Rectangle((low, top), high - low, height, facecolor=row.colour, alpha=0.2, linewidth=0))
     axes.plot([1e3 * row.estimate.value] * 2, [top, top + height], color=row.colour, linewidth=1.5)
 
 
-def _draw_blocks(axes: Axes, rows: Sequence[Row], places: Sequence[float], height: float) -> None:
+def _draw_blocks(axes: Axes, rows: Sequence[TimesRow], places: Sequence[float], height: float) -> None:
     """All points of a colour at once, and all ticks at once, which is several times faster than lane by lane."""
     blocks: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
     means: list[tuple[float, float]] = []

@@ -9,9 +9,11 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from stepbench.judge.breakdown import Category
 from stepbench.report import formats
+from stepbench.report.case_summary import Profile
 from stepbench.report.html.figures.canvas import (
     AMBER,
     BLUE,
@@ -29,8 +31,8 @@ from stepbench.report.html.figures.canvas import (
     linear_axis,
     row_chart,
 )
-from stepbench.report.html.figures.plot import Group, Plot
-from stepbench.report.summary import Profile
+from stepbench.report.html.figures.groups import CaseGroup
+from stepbench.report.html.figures.plot import Plot
 
 BAR = 22.0
 LOOKS: Mapping[Category, tuple[str, str]] = {
@@ -57,20 +59,21 @@ class Bar:
     profile: Profile
 
 
-def work(group: Group) -> Plot | None:
+def work(group: CaseGroup) -> list[Plot]:
     """The figure, if any case has a trace."""
     having = [case for case in group.cases if case.profile]
     bars = [Bar(group.label(case), case.profile) for case in having if case.profile]
     if not bars:
-        return None
+        return []
     shown = {group.label(case) for case in group.shown(having)}
-    return plot_of(
+    plot = plot_of(
         f"work-{group.name}",
         f"Time by category of work: {group.title}",
         bars,
         [bar for bar in bars if bar.label in shown],
         group.left_out(having),
     )
+    return [plot]
 
 
 def plot_of(name: str, title: str, bars: Sequence[Bar], shown: Sequence[Bar], left_out: str = "") -> Plot:
@@ -119,7 +122,7 @@ def _draw(bars: Sequence[Bar], width: float) -> Figure:
     categories = _categories(bars)
     above = legend_height(categories, width)
     chart = row_chart(width, [(bar.label, _mostly(bar)) for bar in bars], BAR, above=above)
-    legend(chart.figure, [(category, _style(category)) for category in categories], width)
+    legend(chart.figure, [Patch(**_style(category)) for category in categories], categories, width)
     for bar, y in zip(bars, chart.middles, strict=True):
         _draw_bar(chart.axes, bar.profile, categories, y)
     linear_axis(chart.axes, 0, 1.02e3 * max(bar.profile.step_s for bar in bars), "milliseconds a step")

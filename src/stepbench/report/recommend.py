@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -13,10 +12,8 @@ from stepbench.records.cases import Device
 from stepbench.records.run import Measurement
 from stepbench.records.store import Run
 from stepbench.report import formats
+from stepbench.report.case_summary import CaseSummary
 from stepbench.report.reasons import Group, label, listed, reasons
-
-if TYPE_CHECKING:
-    from stepbench.report.summary import CaseSummary
 
 
 class Recommendation(msgspec.Struct, frozen=True, kw_only=True):

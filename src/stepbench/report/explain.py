@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -18,9 +17,7 @@ from stepbench.records.store import Run
 from stepbench.records.trace import Trace
 from stepbench.report import formats
 from stepbench.report.advice import advice
-
-if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+from stepbench.report.blocks import BOLD, DIM, Block, Paragraph, Table, text_table
 
 SCHEMA = 1
 WORTH_A_LINE = 0.01
@@ -44,7 +41,7 @@ class Traced:
     """The side of a gate."""
 
 
-class Side(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ExplainedSide(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One of the two cases."""
 
     run_id: str
@@ -61,28 +58,15 @@ class Side(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Operations a step."""
 
 
-class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """What one category of work in one part of the step contributes; seconds a step."""
-
-    part: str
-    category: str
-    a_s: float
-    b_s: float
-    difference_s: float
-    a_calls: float
-    b_calls: float
-    mostly: str
-
-
 class Explained(msgspec.Struct, frozen=True, kw_only=True):
     """The difference between two cases, accounted for: the lines and the unexplained rest add up to it."""
 
     schema: int = SCHEMA
-    a: Side
-    b: Side
+    a: ExplainedSide
+    b: ExplainedSide
     difference_s: float
     """B's step time less A's."""
-    lines: tuple[Line, ...]
+    lines: tuple[Contribution, ...]
     unexplained_s: float
     traced_difference_s: float
     doubts: tuple[str, ...]
@@ -109,7 +93,7 @@ def explained(a: Traced, b: Traced) -> Explained:
         a=side_a,
         b=side_b,
         difference_s=explanation.difference_s,
-        lines=tuple(map(_line, explanation.contributions)),
+        lines=explanation.contributions,
         unexplained_s=explanation.unexplained_s,
         traced_difference_s=explanation.traced_difference_s,
         doubts=_doubts(explanation, side_a, side_b),
@@ -117,34 +101,21 @@ def explained(a: Traced, b: Traced) -> Explained:
     )
 
 
-def print_explanation(what: Explained, console: Console | None = None) -> None:
-    """Print it as a headline, a table, and what to think and do about it."""
-    from rich.text import Text
-
-    from stepbench.report.terminal import make_console
-
-    console = console or make_console()
-    console.print(Text(headline(what), style="bold", overflow="fold"))
-    console.print(_table(what))
-    for text in (*what.doubts, *what.advice):
-        console.print(Text(f"- {formats.plain(text)}", overflow="fold"))
-
-
-def markdown(what: Explained) -> str:
-    """It in GitHub's markdown."""
-    from stepbench.report.markdown import escape, table_lines
-
-    heads, rows = cells(what)
-    lines = [f"**{escape(headline(what))}**", "", *table_lines(heads, "rllrrrl", rows), ""]
-    notes = [f"- {escape(text)}" for text in (*what.doubts, *what.advice)]
-    return "\n".join([*lines, *notes]) + "\n"
+def blocks(what: Explained) -> list[Block]:
+    """A headline, what A and B are, a table, and what to think and do about it."""
+    return [
+        Paragraph(headline(what), style=BOLD),
+        Paragraph(f"{legend(what)}.", style=DIM),
+        table(what),
+        Paragraph("", (*what.doubts, *what.advice)),
+    ]
 
 
 def headline(what: Explained) -> str:
     """One sentence: which is faster, by how much, and what most of it is."""
     faster, slower = (what.a, what.b) if what.difference_s >= 0 else (what.b, what.a)
-    by = f"{formats.number(1e3 * abs(what.difference_s))} ms a step"
-    times = f"{formats.number(1e3 * faster.step_s)} against {formats.number(1e3 * slower.step_s)} ms"
+    by = f"{_ms(abs(what.difference_s))} ms a step"
+    times = f"{_ms(faster.step_s)} against {_ms(slower.step_s)} ms"
     text = f"{_name(faster, what)} is {by} faster than {_name(slower, what)}: {times}"
     cause = main_cause(what)
     return f"{text}, mainly for {cause}" if cause else text
@@ -156,15 +127,15 @@ def main_cause(what: Explained) -> str:
     if line is None:
         return ""
     where = f" in {line.part}" if line.part else ""
-    return f"{line.category}{where} ({formats.number(1e3 * abs(line.difference_s))} ms)"
+    return f"{line.category}{where} ({_ms(abs(line.difference_s))} ms)"
 
 
-def main_line(what: Explained) -> Line | None:
+def main_line(what: Explained) -> Contribution | None:
     """The line of the main cause."""
     return next((line for line in what.lines if line.difference_s * what.difference_s > 0), None)
 
 
-def _name(side: Side, what: Explained) -> str:
+def _name(side: ExplainedSide, what: Explained) -> str:
     """The variant, with what else tells the two cases apart."""
     parts = [side.id.split("/"), (what.b if side is what.a else what.a).id.split("/")]
     _, execution, precision, *_ = parts[0]
@@ -187,8 +158,8 @@ def _advice(a: Traced, b: Traced, one: Breakdown, other: Breakdown) -> tuple[str
     return about_b if other.step_s >= one.step_s else about_a
 
 
-def _side(side: Traced, breakdown: Breakdown) -> Side:
-    return Side(
+def _side(side: Traced, breakdown: Breakdown) -> ExplainedSide:
+    return ExplainedSide(
         run_id=side.run_id,
         id=side.case.id,
         revision=side.revision,
@@ -199,78 +170,58 @@ def _side(side: Traced, breakdown: Breakdown) -> Side:
     )
 
 
-def _line(found: Contribution) -> Line:
-    return Line(
-        part=found.part,
-        category=found.category.value,
-        a_s=found.a_s,
-        b_s=found.b_s,
-        difference_s=found.difference_s,
-        a_calls=found.a_calls,
-        b_calls=found.b_calls,
-        mostly=found.mostly,
-    )
-
-
-def _doubts(explanation: Explanation, a: Side, b: Side) -> tuple[str, ...]:
+def _doubts(explanation: Explanation, a: ExplainedSide, b: ExplainedSide) -> tuple[str, ...]:
     """Where the traces tell another story than the timing, beyond what tracing itself costs."""
     off = abs(explanation.traced_difference_s - explanation.difference_s)
     allowed = sum((abs(side.overhead - 1) + ROUNDING) * side.step_s + _half_width(side) for side in (a, b))
     if off <= allowed:
         return ()
-    traced, timed = (
-        formats.number(1e3 * seconds) for seconds in (explanation.traced_difference_s, explanation.difference_s)
-    )
+    traced, timed = map(_ms, (explanation.traced_difference_s, explanation.difference_s))
     return (f"the traces differ by {traced} ms, not by {timed} ms, beyond what tracing costs: trace again",)
 
 
-def _half_width(side: Side) -> float:
+def _half_width(side: ExplainedSide) -> float:
     return ((side.step_time_s and side.step_time_s.relative_half_width) or 0.0) * side.step_s
 
 
-def cells(what: Explained) -> tuple[list[str], list[list[str]]]:
-    """The heads and the rows of its table; what contributes little in one row, and the sum in the last."""
+def legend(what: Explained) -> str:
+    """Which case is A and which is B."""
+    run_ids = ("", "") if what.a.run_id == what.b.run_id else (what.a.run_id, what.b.run_id)
+    sides = zip((what.a, what.b), run_ids, strict=True)
+    a, b = (f"{side.id} of {where}" if (where := side.revision or run_id) else side.id for side, run_id in sides)
+    return f"A is {a}, B is {b}; + where B takes longer"
+
+
+def table(what: Explained) -> Table:
+    """What each category of work contributes; what contributes little in one row, and the sum in the last."""
     shown = [line for line in what.lines if abs(line.difference_s) >= WORTH_A_LINE * abs(what.difference_s)]
     others = [line for line in what.lines if line not in shown]
-    rows = [
-        [
-            _signed(line.difference_s),
-            line.category,
-            line.part or "outside",
-            formats.number(1e3 * line.a_s),
-            formats.number(1e3 * line.b_s),
-            f"{line.a_calls:.0f} → {line.b_calls:.0f}" if line.a_calls or line.b_calls else "",
-            line.mostly if not line.mostly.startswith("(") else "",
-        ]
-        for line in shown
-    ]
+    rows = [_row(line) for line in shown]
     if others:
         sums = [sum(getattr(line, name) for line in others) for name in ("difference_s", "a_s", "b_s")]
-        rest = f"{len(others)} smaller ones"
-        rows.append([_signed(sums[0]), rest, "", *(formats.number(1e3 * value) for value in sums[1:]), "", ""])
+        rows.append([_signed(sums[0]), f"{len(others)} smaller ones", "", *map(_ms, sums[1:]), "", ""])
     unexplained = f"unexplained ({formats.share(what.unexplained_share)})"
     rows.append([_signed(what.unexplained_s), unexplained, "", "", "", "", ""])
-    a, b = (formats.number(1e3 * side.step_s) for side in (what.a, what.b))
     calls = f"{what.a.calls:.0f} → {what.b.calls:.0f}"
-    rows.append([_signed(what.difference_s), "in all", "", a, b, calls, ""])
-    return ["ms a step", "work", "part", "A", "B", "operations", "mostly"], rows
+    rows.append([_signed(what.difference_s), "in all", "", _ms(what.a.step_s), _ms(what.b.step_s), calls, ""])
+    prose = ("work", "part", "mostly")
+    return text_table(("ms a step", "work", "part", "A", "B", "operations", "mostly"), rows, prose)
+
+
+def _row(line: Contribution) -> list[str]:
+    return [
+        _signed(line.difference_s),
+        line.category,
+        line.part or "outside",
+        *(_ms(line.a_s), _ms(line.b_s)),
+        f"{line.a_calls:.0f} → {line.b_calls:.0f}" if line.a_calls or line.b_calls else "",
+        line.mostly if not line.mostly.startswith("(") else "",
+    ]
+
+
+def _ms(seconds: float) -> str:
+    return formats.number(1e3 * seconds)
 
 
 def _signed(seconds: float) -> str:
-    return f"{'+' if seconds >= 0 else '-'}{formats.number(1e3 * abs(seconds))}"
-
-
-def _table(what: Explained) -> RenderableType:
-    from rich.console import Group
-    from rich.table import Table
-    from rich.text import Text
-
-    heads, rows = cells(what)
-    table = Table(box=None, pad_edge=False)
-    for head in heads:
-        table.add_column(head, justify="left" if head in ("work", "part", "mostly") else "right")
-    for row in rows:
-        table.add_row(*(Text(formats.plain(cell)) for cell in row))
-    a, b = (f"{side.id} of {side.revision}" if side.revision else side.id for side in (what.a, what.b))
-    legend = f"A is {a}, B is {b}; + where B takes longer."
-    return Group(Text(legend, style="dim"), table)
+    return f"{'+' if seconds >= 0 else '-'}{_ms(abs(seconds))}"

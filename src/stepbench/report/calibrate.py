@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import msgspec
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from stepbench.judge.calibrate import Power, Rate, power_curve, rates
 from stepbench.judge.gate import GateVerdict
 from stepbench.records.gate import Calibration
 from stepbench.report import formats
-from stepbench.report.markdown import escape, table_lines
-from stepbench.report.terminal import make_console
+from stepbench.report.blocks import BOLD, Block, Paragraph, text_table
 
 HEADS = ("planted", "gates", "regression", "pass", "inconclusive", "found, 95 %", "a gate takes")
 
@@ -39,24 +35,10 @@ def calibrated(calibration: Calibration) -> Calibrated:
     )
 
 
-def print_calibration(found: Calibrated, console: Console | None = None) -> None:
-    """Print a row for each planted slowdown, and the power curve."""
-    console = console or make_console()
-    console.print(Text(formats.plain(headline(found)), style="bold", overflow="fold"))
-    table = Table(box=None, pad_edge=False)
-    for head in HEADS:
-        table.add_column(head, justify="right")
-    for rate in found.rates:
-        table.add_row(*map(Text, _cells(rate)))
-    console.print(table)
-    console.print(Text(_curve(found), overflow="fold"))
-
-
-def markdown(found: Calibrated) -> str:
-    """The same in GitHub's markdown."""
-    table = table_lines(HEADS, "r" * len(HEADS), map(_cells, found.rates))
-    lines = [f"**{escape(headline(found))}**", "", *table, "", _curve(found)]
-    return "\n".join(lines) + "\n"
+def blocks(found: Calibrated) -> list[Block]:
+    """A row for each planted slowdown, and the power curve."""
+    table = text_table(HEADS, list(map(_cells, found.rates)))
+    return [Paragraph(headline(found), style=BOLD), table, Paragraph(_curve(found))]
 
 
 def _curve(found: Calibrated) -> str:

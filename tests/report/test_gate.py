@@ -1,16 +1,12 @@
 from __future__ import annotations
 
-import io
-
 import msgspec
 import pytest
 from builders import ODD_NAMES, make_case
-from pages import rendered
 from paired import (
     HEAD,
     STEP_S,
     make_broken,
-    make_calibration,
     make_gate,
     make_gate_case,
     make_pairs,
@@ -18,21 +14,23 @@ from paired import (
     make_traced_gate_case,
     noisy_pairs,
 )
-from rich.console import Console
+from shown import assert_tells, printed, read
 
 from stepbench.judge.gate import GateJudgement, judge_gate
-from stepbench.records.gate import CalibrationGate, Disturbance, Gate, Pair, Quad, Revision, SideName
-from stepbench.report import calibration as calibrations
-from stepbench.report.gate import GateReport, case_text, headline, markdown, print_explanations, print_gate, report
+from stepbench.records.gate import Disturbance, Gate, Pair, Quad, Revision, SideName
+from stepbench.report.blocks import Chapters
+from stepbench.report.gate import GateReport, case_text, chapters, headline, report
 
 SLOWER = make_gate_case(*noisy_pairs(0.1))
 SAME = make_gate_case(*noisy_pairs(count=4))
 
 
-def terminal(gate: Gate, width: int = 160) -> str:
-    file = io.StringIO()
-    print_gate(gate, judge_gate(gate), Console(file=file, width=width, highlight=False))
-    return file.getvalue()
+def shown(gate: Gate) -> Chapters:
+    return chapters(gate, judge_gate(gate))
+
+
+def terminal(gate: Gate) -> str:
+    return printed(shown(gate))
 
 
 def headed(gate: Gate) -> str:
@@ -92,37 +90,21 @@ def test_a_broken_side_is_named_with_its_reason_and_the_commits() -> None:
     assert f"- {make_case().id}: head fails: error: planted | [2J here" in text
     assert f"- {make_case('eager').id}: 0 pairs are too few to judge: raise --budget" in text
     assert "- between them: bbbbbbb Make it slower" in text
-    page = rendered(markdown(gate, judge_gate(gate)))
+    page = read(shown(gate))
     assert page.rows[1] == [make_case().id, "broken", "–", "–", "0", "0 µs"]
     assert "head fails: error: planted | [2J here" in page.text
 
 
-@pytest.mark.parametrize("name", ODD_NAMES)
-def test_odd_names_are_shown_as_they_are(name: str) -> None:
+def test_odd_names_are_shown_as_they_are() -> None:
+    cases = [make_case(name) for name in ODD_NAMES]
     gate = make_gate(
-        make_gate_case(*noisy_pairs(0.1), case=make_case(name)),
-        base=Revision(name, "a" * 40),
-        commits=(f"abc {name}",),
+        *(make_gate_case(*noisy_pairs(0.1), case=case) for case in cases),
+        base=Revision(" ".join(ODD_NAMES), "a" * 40),
+        commits=(*(f"abc {name}" for name in ODD_NAMES), "abc \x1b]0;title\x07"),
     )
-    case = make_case(name).id
-    for word in (case, f"{name} (aaaaaaaaaaaa)", f"abc {name}"):
-        assert word in terminal(gate)
-        assert word in rendered(markdown(gate, judge_gate(gate))).text
-    page = rendered(markdown(gate, judge_gate(gate)))
-    assert page.rows[1][:2] == [case, "regression"]
-    assert page.tags <= {"p", "strong", "table", "thead", "tbody", "tr", "th", "td", "ul", "li"}
-
-
-def test_what_a_revision_or_a_subject_holds_cannot_steer_the_terminal() -> None:
-    gate = make_gate(SLOWER, base=Revision(":/\x1b[2J", "a" * 40), commits=("abc \x1b]0;title\x07",))
-    text = terminal(gate)
-    assert "\x1b" not in text
-    assert "\x07" not in text
-
-
-def test_a_long_name_is_folded_not_cut() -> None:
-    gate = make_gate(make_gate_case(*noisy_pairs(), case=make_case("#" * 300)))
-    assert terminal(gate, 80).count("#") == 300
+    names = (f"{' '.join(ODD_NAMES)} (aaaaaaaaaaaa)", *(case.id for case in cases))
+    assert_tells(shown(gate), *names, *(f"abc {name}" for name in ODD_NAMES), "abc ]0;title")
+    assert [row[:2] for row in read(shown(gate)).rows[1:]] == [[case.id, "regression"] for case in cases]
 
 
 def test_the_json_is_read_back_as_it_was() -> None:
@@ -139,18 +121,12 @@ EXPLAINED = make_gate(make_traced_gate_case(), make_gate_case(*noisy_pairs(count
 HEADLINE = "graph/float32 of base is 1.01 ms a step faster than graph/float32 of head: 10.0 against 11.0 ms"
 
 
-def explained_text(gate: Gate) -> str:
-    file = io.StringIO()
-    print_explanations(gate, Console(file=file, width=160, highlight=False))
-    return file.getvalue()
-
-
 def test_a_slower_case_is_explained_by_its_traces_at_the_measured_times() -> None:
-    lines = explained_text(EXPLAINED).splitlines()
-    assert lines[1].startswith(f"{HEADLINE}, mainly for matrix product in backward")
-    assert lines[2].startswith(f"A is {make_case().id} of base, B is {make_case().id} of head;")
-    assert "MatMul" in lines[4]
-    page = rendered(markdown(EXPLAINED, judge_gate(EXPLAINED)))
+    lines = terminal(EXPLAINED).partition("\n\n")[2].splitlines()
+    assert lines[0].startswith(f"{HEADLINE}, mainly for matrix product in backward")
+    assert lines[1].startswith(f"A is {make_case().id} of base, B is {make_case().id} of head;")
+    assert "MatMul" in lines[3]
+    page = read(shown(EXPLAINED))
     assert [len(table) for table in page.tables] == [3, 5]
     assert HEADLINE in page.text
 
@@ -176,8 +152,8 @@ def test_a_failure_to_trace_is_one_sentence_beside_the_verdict() -> None:
     said = f"{make_case().id}: it is not explained, as head could not be traced: error: It broke. Twice"
     assert terminal(gate).startswith("REGRESSION: ")
     assert f"- {said}\n" in terminal(gate)
-    assert said in rendered(markdown(gate, judge_gate(gate))).text
-    assert explained_text(gate) == ""
+    assert said in read(shown(gate)).text
+    assert "A is " not in terminal(gate)
 
 
 def test_where_only_rare_steps_are_slower_the_explanation_is_doubted() -> None:
@@ -185,8 +161,8 @@ def test_where_only_rare_steps_are_slower_the_explanation_is_doubted() -> None:
     pairs = make_pairs(*(0.0,) * 5, quads=(*make_quads(count=23), rare))
     gate = make_gate(msgspec.structs.replace(make_traced_gate_case(), pairs=pairs))
     assert judge_gate(gate).verdict == "regression"
-    assert "the usual step is not slower by the threshold" in explained_text(gate)
-    assert "the usual step" not in explained_text(EXPLAINED)
+    assert "the usual step is not slower by the threshold" in terminal(gate)
+    assert "the usual step" not in terminal(EXPLAINED)
 
 
 def test_the_text_of_one_case_has_its_own_reasons_the_commits_and_its_explanation() -> None:
@@ -202,42 +178,6 @@ def test_the_text_of_one_case_has_its_own_reasons_the_commits_and_its_explanatio
     assert f"- {make_case('xla').id}: head fails: error: planted" in broken
 
 
-def test_a_calibration_shows_what_was_planted_and_how_often_it_was_found() -> None:
-    gates = [CalibrationGate(0.1, SLOWER), CalibrationGate(0.0, SAME), CalibrationGate(0.0, SAME)]
-    calibration = make_calibration(gates)
-    measured = calibrations.calibrated(calibration)
-    file = io.StringIO()
-    calibrations.print_calibration(measured, Console(file=file, width=160, highlight=False))
-    first, _, nothing, slower, *curve = file.getvalue().splitlines()
-    assert first == f"calibration 20260102-030405-cafe: gates of {make_case().id}, threshold 2.0%"
-    assert nothing.split() == ["nothing", "2", "0", "2", "0", "0%", "[0%,", "84%]", "48.0", "s"]
-    assert slower.split()[:6] == ["+10.0%", "1", "1", "0", "0", "100%"]
-    said = " ".join(curve)
-    assert said.startswith("By resampling these pairs, this share of gates would call a regression: 0% with nothing, ")
-    page = rendered(calibrations.markdown(measured))
-    assert [row[0] for row in page.rows] == ["planted", "nothing", "+10.0%"]
-
-
-def test_a_calibration_without_gates_is_a_table_without_rows() -> None:
-    nothing = calibrations.calibrated(make_calibration())
-    assert rendered(calibrations.markdown(nothing)).rows == [list(calibrations.HEADS)]
-
-
-def test_a_gate_says_how_often_gates_are_right_here() -> None:
-    gates = (CalibrationGate(0.0, SAME), CalibrationGate(0.0, SLOWER), CalibrationGate(0.05, SLOWER))
-    calibration = make_calibration(gates)
-    quote = calibrations.quote(calibration)
-    assert quote == (
-        f"on this machine, gates of {make_case().id} with a threshold of 2.0% have called a regression: "
-        "1 of 2 of identical code, 1 of 1 with +5.0% planted"
-    )
+def test_what_else_is_to_be_noted_comes_last() -> None:
     gate = make_gate(SAME)
-    assert markdown(gate, judge_gate(gate), notes=(quote,)).endswith(f"- {quote}\n")
-
-
-def test_a_gate_on_a_machine_that_was_never_calibrated_says_so() -> None:
-    gate = make_gate(SAME)
-    file = io.StringIO()
-    console = Console(file=file, width=160, highlight=False)
-    print_gate(gate, judge_gate(gate), console, notes=(calibrations.quote(None),))
-    assert "is not known: 'stepbench calibrate' measures it" in file.getvalue()
+    assert printed(chapters(gate, judge_gate(gate), ("a note",))).endswith("\n- a note\n")

@@ -9,18 +9,15 @@ import msgspec
 import pytest
 from builders import ENVIRONMENT, ODD_NAMES, STARTED, make_case, make_failed, make_measurement, make_run
 from histories import CASE, ELSEWHERE, committed, followed, run_at, stepping, stored
-from pages import rendered
-from rich.console import Console
+from shown import assert_tells, printed, read
 
 from stepbench.errors import StepbenchError
-from stepbench.report.grid import Grid, markdown_grid, print_grid
-from stepbench.report.history import history_csv, history_grid, history_of
+from stepbench.report.blocks import Table
+from stepbench.report.history import History, blocks, history_csv, history_of
 
 
-def terminal(grid: Grid, width: int = 160) -> str:
-    file = io.StringIO()
-    print_grid(grid, Console(file=file, width=width, highlight=False))
-    return file.getvalue()
+def terminal(history: History) -> str:
+    return printed([blocks(history)])
 
 
 def test_each_run_has_its_step_time_and_what_changed_against_the_one_before(tmp_path: Path) -> None:
@@ -38,7 +35,7 @@ def test_a_change_point_is_marked_in_its_row_and_told_with_its_commits(tmp_path:
     history = followed(tmp_path, *stepping())
     (series,) = history.series
     assert [change.run for change in series.changes] == ["run-08"]
-    text = terminal(history_grid(history))
+    text = terminal(history)
     (row,) = (line for line in text.splitlines() if line.startswith("run-08 "))
     assert "888888888888 " in row
     assert row.rstrip().endswith("]")
@@ -76,7 +73,7 @@ def test_another_machine_is_shown_as_such_and_compared_with_itself_alone(tmp_pat
     assert [point.ratio is not None for point in history.points] == [False, True, False, True, True]
     assert all(0.9 < point.ratio.value < 1.1 for point in history.points if point.ratio)
     assert set(history.machines) == {ENVIRONMENT.fingerprint, ELSEWHERE.fingerprint}
-    text = terminal(history_grid(history))
+    text = terminal(history)
     assert text.count("→") == 3
     assert "Another CPU, 8 cores" in text
     assert "usable cores: 2 vs 8" in text
@@ -89,7 +86,7 @@ def test_a_failed_run_has_a_row_and_no_number(tmp_path: Path) -> None:
     point = history.points[1]
     assert (point.step_time_s, point.ratio, point.failure and point.failure.kind.value) == (None, None, "error")
     assert history.points[2].ratio is not None
-    assert "failed: error" in terminal(history_grid(history))
+    assert "failed: error" in terminal(history)
 
 
 def test_runs_without_the_case_are_left_out_and_unfinished_ones_named(tmp_path: Path) -> None:
@@ -123,11 +120,11 @@ def test_a_case_that_no_run_has_timed_is_refused(tmp_path: Path) -> None:
 
 def test_the_markdown_has_the_same_cells(tmp_path: Path) -> None:
     history = followed(tmp_path, *stepping())
-    grid = history_grid(history)
-    page = rendered(markdown_grid(grid))
-    assert page.rows[0] == list(grid.heads)
-    assert page.rows[1:] == [list(row) for row in grid.rows]
-    assert all(note in page.text for note in grid.notes)
+    _, table, _ = blocks(history)
+    page = read([blocks(history)])
+    assert isinstance(table, Table)
+    assert page.rows == [[head.text for head in table.heads], *([cell.text for cell in row] for row in table.rows)]
+    assert all(note in page.text for note in history.notes)
 
 
 def test_the_csv_has_full_precision_and_a_line_a_run(tmp_path: Path) -> None:
@@ -144,23 +141,21 @@ def test_the_csv_has_full_precision_and_a_line_a_run(tmp_path: Path) -> None:
     assert [bool(row["change"]) for row in rows] == [number == 8 for number in range(16)]
 
 
-@pytest.mark.parametrize("name", ODD_NAMES)
-def test_odd_names_are_shown_as_they_are(tmp_path: Path, name: str) -> None:
-    case = make_case(name)
-    grid = history_grid(followed(tmp_path, run_at(0, 10, case=case), case=case))
-    assert case.id in terminal(grid)
-    assert case.id in rendered(markdown_grid(grid)).text
+def test_odd_names_are_shown_as_they_are(tmp_path: Path) -> None:
+    for number, name in enumerate(ODD_NAMES):
+        case = make_case(name)
+        history = followed(tmp_path / str(number), run_at(0, 10, case=case), case=case)
+        assert_tells([blocks(history)], case.id)
 
 
-def test_text_from_files_cannot_steer_the_terminal_nor_a_spreadsheet(tmp_path: Path) -> None:
-    environment = committed(1, commit="=1+1\x1b[31m")
-    history = followed(tmp_path, run_at(0, 10, environment=environment))
-    assert "\x1b" not in terminal(history_grid(history))
+def test_text_from_files_cannot_steer_a_spreadsheet(tmp_path: Path) -> None:
+    history = followed(tmp_path, run_at(0, 10, environment=committed(1, commit="=1+1\x1b[31m")))
     assert "'=1+1" in history_csv(history)
+    assert "\x1b" not in history_csv(history)
 
 
-def test_a_wide_row_is_folded_not_cut() -> None:
-    grid = Grid("title", ("a", "b"), [("x" * 100, "y")], frozenset({"b"}), ["z" * 100])
-    text = terminal(grid, 40)
-    assert (text.count("x"), text.count("z")) == (100, 100)
-    assert max(map(len, text.splitlines())) <= 40
+def test_a_lasting_slowdown_is_red_and_a_lasting_gain_green(tmp_path: Path) -> None:
+    for folder, share, style in (("slower", 0.1, "red"), ("faster", -0.1, "green")):
+        _, table, _ = blocks(followed(tmp_path / folder, *stepping(share=share)))
+        assert isinstance(table, Table)
+        assert [table.styles[number] for number in range(16)] == [style * (number == 8) for number in range(16)]

@@ -7,30 +7,26 @@ from collections.abc import Callable, Mapping, Sequence
 
 from stepbench.judge.compare import CaseComparison, ComparisonVerdict
 from stepbench.records.store import Run
-from stepbench.report import columns, formats
-from stepbench.report.comparison import Comparison
-from stepbench.report.explanation import explained, traced
+from stepbench.report import case_tables, columns, formats
+from stepbench.report.blocks import Cell, Head, Paragraph, Table
+from stepbench.report.compare import Comparison
+from stepbench.report.explain import explained, traced
 from stepbench.report.html import cases as tables
-from stepbench.report.html.explanations import explanation_blocks
+from stepbench.report.html.explain import explanation_blocks
 from stepbench.report.html.facts import environment_facts, moment, reproduction
+from stepbench.report.html.figures.groups import groups
 from stepbench.report.html.figures.losses import losses
-from stepbench.report.html.figures.ratios import Row, ratios
+from stepbench.report.html.figures.ratios import RatioRow, ratios
 from stepbench.report.html.names import short_names
-from stepbench.report.html.plots import MOST_GROUPS, groups
 from stepbench.report.html.rendering import drawn, render
-from stepbench.report.html.sides import Side, memory_plots, step_time_plots, work_plots
+from stepbench.report.html.sides import RunSide, memory_plots, step_time_plots, work_plots
 from stepbench.report.html.verdicts import TONES
 from stepbench.report.html.view import (
-    Block,
-    Cell,
-    Head,
+    Conclusion,
     Page,
+    PageBlock,
     Part,
     Section,
-    Table,
-    Text,
-    Verdict,
-    number_cell,
     section,
     without_empty_columns,
 )
@@ -41,7 +37,7 @@ CHANGED = (ComparisonVerdict.REGRESSION, ComparisonVerdict.IMPROVED)
 
 def comparison_page(old_run: Run, new_run: Run, comparison: Comparison) -> str:
     """The page of a comparison, as HTML."""
-    sides = (Side.old(old_run), Side.new(new_run))
+    sides = (RunSide.old(old_run), RunSide.new(new_run))
     names = short_names(found.case for side in sides for found in side.run.measurements)
     return render(
         Page(
@@ -60,10 +56,10 @@ def comparison_page(old_run: Run, new_run: Run, comparison: Comparison) -> str:
     )
 
 
-def _verdict(comparison: Comparison, names: Mapping[str, str]) -> Verdict:
+def _verdict(comparison: Comparison, names: Mapping[str, str]) -> Conclusion:
     found = comparison.verdict.replace("_", " ")
     changed = [case for case in comparison.cases if case.verdict in CHANGED]
-    return Verdict(
+    return Conclusion(
         scope=f"run {comparison.new} against run {comparison.old}, threshold {comparison.threshold:.1%}",
         headline=_headline(comparison, names),
         tone=TONES.get(comparison.verdict, "quiet"),
@@ -92,41 +88,36 @@ def _alerts(comparison: Comparison) -> list[str]:
     return ["Runs of two moments differ by the moment too: 'stepbench gate' measures both revisions now."]
 
 
-def _table(comparison: Comparison, sides: Sequence[Side], names: Mapping[str, str]) -> Table:
-    heads = ["case", "verdict", "new / old", *(f"{side.name}, ms a step" for side in sides)]
-    heads += [*(f"{side.name} converges" for side in sides), "because"]
-    prose = {"case", "verdict", "because", *(f"{side.name} converges" for side in sides)}
+def _table(comparison: Comparison, sides: Sequence[RunSide], names: Mapping[str, str]) -> Table:
+    heads = [Head("case", prose=True), Head("verdict", prose=True), Head("new / old")]
+    heads += [Head(f"{side.name}, ms a step") for side in sides]
+    heads += [*(Head(f"{side.name} converges", prose=True) for side in sides), Head("because", prose=True)]
     rows = [_row(found, sides, names) for found in comparison.cases]
-    shown = without_empty_columns([Head(head, prose=head in prose) for head in heads], rows)
-    return Table("cases-table", "Cases of either run", *shown, sortable=True, filterable=len(rows) > 1)
+    shown = without_empty_columns(heads, rows)
+    return Table("Cases of either run", *shown, name="cases-table", sortable=True, filterable=len(rows) > 1)
 
 
-def _row(found: CaseComparison, sides: Sequence[Side], names: Mapping[str, str]) -> list[Cell]:
+def _row(found: CaseComparison, sides: Sequence[RunSide], names: Mapping[str, str]) -> list[Cell]:
     cases = [side.case(found.id) for side in sides]
-    times = [case.step_time_s if case else None for case in cases]
+    absent = Cell(formats.ABSENT)
     return [
         Cell(names[found.id]),
         Cell(found.verdict.replace("_", " "), tone=TONES.get(found.verdict, "quiet")),
-        number_cell(formats.ratio(found.ratio), found.ratio.value if found.ratio else None),
-        *(
-            number_cell(columns.STEP_TIME.write(case), time.value)
-            if case and time
-            else number_cell(formats.ABSENT, None)
-            for case, time in zip(cases, times, strict=True)
-        ),
-        *(tables.verdict_cell(case) if case else Cell(formats.ABSENT, tone="quiet") for case in cases),
+        Cell(formats.ratio(found.ratio), columns.value(found.ratio)),
+        *(columns.STEP_TIME.cell(case) if case else absent for case in cases),
+        *(columns.CONVERGENCE.cell(case) if case else absent for case in cases),
         Cell(found.why),
     ]
 
 
-def _measured(comparison: Comparison, sides: Sequence[Side], names: Mapping[str, str]) -> list[Section]:
+def _measured(comparison: Comparison, sides: Sequence[RunSide], names: Mapping[str, str]) -> list[Section]:
     """What was measured on both sides."""
-    judged = [Row(names[case.id], case.verdict, case.ratio) for case in comparison.cases if case.ratio]
-    plot = ratios(judged, comparison.threshold, ("new", "old"))
+    judged = [RatioRow(names[case.id], case.verdict, case.ratio) for case in comparison.cases if case.ratio]
+    figure = ratios(judged, comparison.threshold, ("new", "old"))
     times, work, memory = (make(sides, names) for make in (step_time_plots, work_plots, memory_plots))
     explanations = _explanations(comparison, sides)
     return [
-        *section("ratios", "Ratios", [Part("", drawn([plot] if plot else []))]),
+        *section("ratios", "Ratios", [Part("", drawn(figure))]),
         *section("step-times", "Step times", [Part("", drawn(times))]),
         *section("convergence", "Convergence", _each(sides, _convergence)),
         *section("work", "Where the time goes", [Part("", [*drawn(work), *explanations])]),
@@ -134,12 +125,12 @@ def _measured(comparison: Comparison, sides: Sequence[Side], names: Mapping[str,
     ]
 
 
-def _explanations(comparison: Comparison, sides: Sequence[Side]) -> list[Block]:
+def _explanations(comparison: Comparison, sides: Sequence[RunSide]) -> list[PageBlock]:
     """Why the cases that changed most are faster or slower now, where both sides have traces."""
     old, new = sides
     changed = [case for case in comparison.cases if case.verdict in CHANGED and case.ratio]
     changed.sort(key=lambda case: -case.ratio.value if case.ratio else 0.0)
-    blocks: list[Block] = []
+    blocks: list[PageBlock] = []
     for number, case in enumerate(changed[:MOST_EXPLAINED]):
         a, b = old.measurement(case.id), new.measurement(case.id)
         if a and b and a.trace and b.trace:
@@ -147,28 +138,29 @@ def _explanations(comparison: Comparison, sides: Sequence[Side]) -> list[Block]:
     return blocks
 
 
-def _each(sides: Sequence[Side], make: Callable[[Side], Sequence[Block]]) -> list[Part]:
+def _each(sides: Sequence[RunSide], make: Callable[[RunSide], Sequence[PageBlock]]) -> list[Part]:
     """A part for either side."""
     return [Part(f"{side.name.capitalize()}: run {side.run.run_id}", make(side)) for side in sides]
 
 
-def _convergence(side: Side) -> list[Block]:
-    blocks: list[Block] = []
-    for group in groups(side.run, side.summary)[:MOST_GROUPS]:
+def _convergence(side: RunSide) -> list[PageBlock]:
+    blocks: list[PageBlock] = []
+    for group in groups(side.run, side.summary):
         table = tables.convergence_table(f"verdicts-{side.name}-{group.name}", group.title, group.cases)
-        plot = losses(dataclasses.replace(group, name=f"{side.name}-{group.name}"))
-        blocks += [*([table] if table else []), *drawn([plot] if plot else [])]
+        figure = losses(dataclasses.replace(group, name=f"{side.name}-{group.name}"))
+        blocks += [*([table] if table else []), *drawn(figure)]
     return blocks
 
 
-def _environments(comparison: Comparison, sides: Sequence[Side]) -> list[Part]:
+def _environments(comparison: Comparison, sides: Sequence[RunSide]) -> list[Part]:
     differing = "What else than the code is not the same:"
     same = "Nothing else than the code that is known to decide speed differs."
-    text = Text(differing if comparison.differences else same, comparison.differences)
+    text = Paragraph(differing if comparison.differences else same, comparison.differences)
     return [Part("", [text]), *_each(sides, lambda side: environment_facts(side.run.environment))]
 
 
-def _notes(sides: Sequence[Side]) -> list[Part]:
+def _notes(sides: Sequence[RunSide]) -> list[Part]:
     return _each(
-        sides, lambda side: [note for _, cases in columns.groups(side.summary.cases) for note in tables.notes(cases)]
+        sides,
+        lambda side: [note for _, cases in case_tables.groups(side.summary.cases) for note in tables.notes(cases)],
     )

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import msgspec
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from stepbench.errors import StepbenchError
 from stepbench.judge.compare import CaseComparison, ComparisonVerdict, compare_cases
 from stepbench.records.machine import differences
 from stepbench.records.store import Run
 from stepbench.report import formats
-from stepbench.report.markdown import escape, table_lines
-from stepbench.report.terminal import make_console
+from stepbench.report.blocks import BOLD, Block, Paragraph, text_table
 
 SCHEMA = 1
 HEADS = ("case", "verdict", "new / old")
@@ -65,36 +61,21 @@ def compare_runs(old: Run, new: Run, threshold: float, *, allow_different_machin
     )
 
 
-def print_comparison(comparison: Comparison, console: Console | None = None) -> None:
-    """Print a headline, a row a case, and what may have shifted the times beside the code."""
-    console = console or make_console()
-    console.print(Text(formats.plain(headline(comparison)), style="bold", overflow="fold"))
-    table = Table(box=None, pad_edge=False)
-    for head in HEADS:
-        table.add_column(head, justify="right" if head == HEADS[-1] else "left", overflow="fold")
-    for case in comparison.cases:
-        table.add_row(*map(Text, _cells(case)), style=_STYLES.get(case.verdict, ""))
-    console.print(table)
-    for note in _notes(comparison):
-        console.print(Text(f"- {formats.plain(note)}", overflow="fold"))
-
-
-def markdown(comparison: Comparison) -> str:
-    """The same in GitHub's markdown."""
-    table = table_lines(HEADS, "llr", map(_cells, comparison.cases))
-    lines = [f"**{escape(headline(comparison))}**", "", *table, ""]
-    return "\n".join([*lines, *(f"- {escape(note)}" for note in _notes(comparison))]) + "\n"
+def blocks(comparison: Comparison) -> list[Block]:
+    """A headline, a row a case, and what may have shifted the times beside the code."""
+    rows = [(case.id, case.verdict.replace("_", " "), formats.ratio(case.ratio)) for case in comparison.cases]
+    styles = {number: _STYLES.get(case.verdict, "") for number, case in enumerate(comparison.cases)}
+    return [
+        Paragraph(headline(comparison), style=BOLD),
+        text_table(HEADS, rows, HEADS[:2], styles=styles),
+        Paragraph("", _notes(comparison)),
+    ]
 
 
 def headline(comparison: Comparison) -> str:
     """One sentence: the gravest verdict, and what was compared."""
     verdict = comparison.verdict.replace("_", " ").upper()
     return f"{verdict}: run {comparison.new} against run {comparison.old}, threshold {comparison.threshold:.1%}"
-
-
-def _cells(case: CaseComparison) -> tuple[str, str, str]:
-    ratio = formats.ratio(case.ratio)
-    return formats.plain(case.id), case.verdict.replace("_", " "), ratio
 
 
 def _notes(comparison: Comparison) -> list[str]:

@@ -213,12 +213,13 @@ def test_a_run_that_measured_nothing_yet_is_written(tmp_path: Path) -> None:
     assert "not measured" in texts(written)[0]
 
 
-@pytest.mark.parametrize("name", [*ODD_NAMES, "x" * 500])
-def test_odd_names_are_told_as_they_are_and_stay_within_the_folder(name: str, tmp_path: Path) -> None:
-    case = make_case(name, workload=name)
-    written = write(make_run(REFERENCE, make_measurement(case, [0.1])), tmp_path / "inner" / "logdir")
-    content = written.plugin_data(metadata.SESSION_START_INFO_TAG)[slug(case.id)]
-    assert metadata.parse_session_start_info_plugin_data(content).hparams["execution"].string_value == name
+def test_odd_names_are_told_as_they_are_and_stay_within_the_folder(tmp_path: Path) -> None:
+    cases = {name: make_case(name, workload=name) for name in (*ODD_NAMES, "x" * 500)}
+    run = make_run(REFERENCE, *(make_measurement(case, [0.1]) for case in cases.values()))
+    content = write(run, tmp_path / "inner" / "logdir").plugin_data(metadata.SESSION_START_INFO_TAG)
+    for name, case in cases.items():
+        told = metadata.parse_session_start_info_plugin_data(content[slug(case.id)])
+        assert told.hparams["execution"].string_value == name
     assert [path.name for path in tmp_path.iterdir()] == ["inner"]
     assert [path.name for path in (tmp_path / "inner").iterdir()] == ["logdir"]
 
@@ -240,7 +241,7 @@ def test_a_cases_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -
 WITHOUT_TENSORFLOW = """
 import sys
 from pathlib import Path
-from test_tensorboard_files import RUN, write
+from test_tensorboard import RUN, write
 written = write(RUN, Path(sys.argv[1]))
 heavy = {name.partition(".")[0] for name in sys.modules} & {"tensorflow", "keras"}
 sys.exit(f"it imports {heavy}" if heavy or not written.by_folder else 0)

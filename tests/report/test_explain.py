@@ -1,19 +1,21 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 import msgspec
 import pytest
-from builders import make_case, make_operation, make_run, make_trace, make_traced
+from builders import ODD_NAMES, make_case, make_operation, make_run, make_trace, make_traced
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shown import assert_tells, printed, read
 
 from stepbench.judge.statistics import step_time
 from stepbench.records.cases import EAGER, GRAPH, XLA
 from stepbench.records.run import Measurement
 from stepbench.records.trace import GAP, HOST
-from stepbench.report.explanation import Explained, explained, headline, main_cause, traced
+from stepbench.report.explain import Explained, blocks, explained, headline, main_cause, traced
 
 EAGER_CASE = make_traced(
     make_case(EAGER),
@@ -209,3 +211,65 @@ def test_a_doubt_is_a_difference_beyond_what_tracing_costs(
     off = abs((b[2] - a[2]) - (b[0] - a[0]))
     cost = sum(timed_s * abs(traced_s / untraced_s - 1) for timed_s, untraced_s, traced_s in (a, b))
     assert bool(what.doubts) == (off > cost) or off == pytest.approx(cost)
+
+
+A = make_traced(
+    make_case(EAGER),
+    make_operation(HOST, 0.030, "update", calls=0.0),
+    make_operation("Conv2D", 0.020, "forward", calls=3.0),
+    make_operation("Cast", 0.00015, "forward"),
+    make_operation("Relu", 0.00015, "forward"),
+)
+B = make_traced(
+    make_case(GRAPH),
+    make_operation("_MklNativeFusedConv2D", 0.012, "forward", calls=3.0),
+    make_operation("MatMul", 0.007),
+    make_operation(GAP, 0.001, "backward", calls=0.0),
+)
+ROWS = [
+    ["-30.0", "host", "update", "30.0", "0", "", ""],
+    ["-8.00", "convolution", "forward", "20.0", "12.0", "3 → 3", "Conv2D"],
+    ["+7.00", "matrix product", "outside", "0", "7.00", "0 → 1", "MatMul"],
+    ["-0.300", "2 smaller ones", "", "0.300", "0", "", ""],
+    ["+1.00", "unexplained (3 %)", "", "", "", "", ""],
+    ["-30.3", "in all", "", "50.3", "20.0", "5 → 4", ""],
+]
+
+
+def test_all_is_shown_the_headline_what_a_and_b_are_a_row_each_and_advice() -> None:
+    what = explain(A, B)
+    first, legend, heads, *lines = printed([blocks(what)]).splitlines()
+    assert first == headline(what)
+    assert legend == f"A is {A.case.id}, B is {B.case.id}; + where B takes longer."
+    assert heads.split() == ["ms", "a", "step", "work", "part", "A", "B", "operations", "mostly"]
+    cells = [re.split(r"\s{2,}", line.strip()) for line in lines[: len(ROWS)]]
+    assert cells == [[cell for cell in row if cell] for row in ROWS]
+    assert lines[len(ROWS) :] == [f"- {advice}" for advice in what.advice]
+    assert len(what.advice) == 2
+    page = read([blocks(what)])
+    assert page.rows[1:] == ROWS
+    assert_tells([blocks(what)], first, legend, *what.advice)
+
+
+def test_a_doubt_is_printed_before_advice() -> None:
+    what = explain(A, make_traced(make_case(GRAPH), blocks=[[0.001]], untraced_step_s=0.01))
+    (doubt,) = what.doubts
+    text = printed([blocks(what)])
+    assert text.index(doubt) < text.index(what.advice[0])
+
+
+def test_a_difference_of_nothing_is_shown() -> None:
+    what = explain(B, make_traced(make_case(EAGER), *(B.trace.operations if B.trace else ())))
+    text = printed([blocks(what)])
+    assert "graph/float32 is 0 ms a step faster than eager/float32: 20.0 against 20.0 ms" in text
+    assert "unexplained (0 %)" in text
+    assert "smaller ones" not in text
+
+
+def test_odd_names_are_shown_as_they_are() -> None:
+    for name in (*ODD_NAMES, "x" * 300):
+        odd = make_traced(make_case(name, workload=name), make_operation(name, 0.001), make_operation(HOST, 0.01))
+        what = explain(A, odd)
+        assert odd.case.id in what.advice[-1]
+        assert_tells([blocks(what)], headline(what), *what.advice)
+        assert name in [row[-1] for row in read([blocks(what)]).rows] or name.startswith("(")

@@ -16,7 +16,7 @@ from stepbench.judge.training import Equivalence, Verdict
 from stepbench.records.cases import EAGER, GRAPH, XLA, Case, Device
 from stepbench.records.run import Measurement
 from stepbench.records.store import Run
-from stepbench.report.recommendation import Recommendation, recommend
+from stepbench.report.recommend import Recommendation, recommend
 from stepbench.report.summary import restricted, summarize
 
 REPLICATES = ([0.99] * 4, [1.01] * 4, [1.0] * 4)

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import msgspec
+from builders import make_case, make_measurement, make_run
+from shown import read
+
+from stepbench.judge.training import Equivalence, Verdict
+from stepbench.records.cases import BUGS, INNOCENT
+from stepbench.report.summary import Summary, summarize
+from stepbench.report.verify import all_well, self_test_table
+
+CAUGHT, MISSED, MUTE = list(BUGS)[:3]
+FINE = {
+    INNOCENT: Verdict.EQUIVALENT,
+    CAUGHT: Verdict.DIFFERENT,
+    MISSED: Verdict.DIFFERENT,
+    MUTE: Verdict.NOT_CHECKED,
+}
+
+
+def self_tested(**verdicts: Verdict) -> Summary:
+    found = FINE | verdicts
+    summary = summarize(make_run(*(make_measurement(make_case(name)) for name in reversed(found))))
+    cases = (
+        msgspec.structs.replace(case, equivalence=Equivalence(found[case.execution], ("so it is", "and so on")))
+        for case in summary.cases
+    )
+    return msgspec.structs.replace(summary, cases=tuple(cases))
+
+
+def test_each_planted_bug_is_a_row_the_innocent_first() -> None:
+    rows = read([[self_test_table(self_tested())]]).rows[1:]
+    assert [row[2] for row in rows] == ["passed", "caught", "caught", "not applicable"]
+    assert rows[0] == ["nothing", "float32", "passed", "so it is"]
+    assert [row[0] for row in rows[1:]] == [BUGS[name] for name in (CAUGHT, MISSED, MUTE)]
+    assert all_well(self_tested())
+
+
+def test_a_missed_bug_and_a_false_alarm_are_told() -> None:
+    for name, verdict, said in ((MISSED, Verdict.EQUIVALENT, "MISSED"), (INNOCENT, Verdict.DIFFERENT, "FALSE ALARM")):
+        summary = self_tested(**{name: verdict})
+        table = self_test_table(summary)
+        assert said in [row[2] for row in read([[table]]).rows]
+        assert len(table.styles) == 1
+        assert not all_well(summary)
