@@ -57,7 +57,9 @@ def efficiency_of(measurement: Measurement, attainable: Sequence[Attainable]) ->
 def epoch_time(measurement: Measurement) -> Estimate | None:
     """Seconds that the steps of a pass over all training examples take, without waiting for input."""
     work, seconds = measurement.work, step_time(measurement)
-    return seconds.times(work.examples / measurement.case.batch_size) if work and seconds else None
+    if work is None or seconds is None or not work.examples:  # A pipeline need not know how long it is.
+        return None
+    return seconds.times(work.examples / measurement.case.batch_size)
 
 
 def first_call(measurement: Measurement) -> float:

@@ -72,6 +72,8 @@ class Evidence(msgspec.Struct, frozen=True):
     """Assignments to variables that one step makes outside of compiled functions; null in records of before."""
     compiles_itself: bool = False
     """Whether the user's own step is a compiled function already, so that nothing can run it eagerly."""
+    output_dtypes: tuple[str, ...] = ()
+    """Of the model's outputs, where it knows them before it is called."""
 
 
 class Block(msgspec.Struct, frozen=True):

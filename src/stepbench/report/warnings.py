@@ -7,7 +7,7 @@ import statistics
 from stepbench.judge.doctor_host import NATIVE_FEATURES
 from stepbench.judge.proof import partly_other_dtypes
 from stepbench.judge.statistics import Estimate
-from stepbench.records.cases import Case, Device
+from stepbench.records.cases import EAGER, Case, Device
 from stepbench.records.machine import Cpu
 from stepbench.records.run import Block, Measurement
 from stepbench.records.store import Run
@@ -27,6 +27,8 @@ def warnings_of(run: Run, measurement: Measurement, step_time: Estimate | None) 
     blocks = [block for replicate in measurement.replicates for block in replicate.blocks]
     found = (
         emulation(case, run.environment.cpu),
+        _half_outputs(measurement),
+        _compiles_itself(measurement),
         _other_dtypes(measurement),
         _few_replicates(run, measurement),
         _wide_interval(step_time),
@@ -44,6 +46,19 @@ def emulation(case: Case, cpu: Cpu) -> str | None:
     if case.device is not Device.CPU or wanted is None or not cpu.features or wanted & set(cpu.features):
         return None
     return f"{case.variant.precision.compute_dtype} is emulated on this CPU"
+
+
+def _half_outputs(measurement: Measurement) -> str | None:
+    halves = [dtype for dtype in measurement.replicates[0].evidence.output_dtypes if dtype in ("float16", "bfloat16")]
+    if not halves:
+        return None
+    return f"the model's outputs are in {halves[0]}, so its loss has few digits: end it with a layer of dtype='float32'"
+
+
+def _compiles_itself(measurement: Measurement) -> str | None:
+    if measurement.case.variant.execution != EAGER or not measurement.replicates[0].evidence.compiles_itself:
+        return None
+    return "the model's own train_step is a tf.function, so it cannot be run eagerly"
 
 
 def _other_dtypes(measurement: Measurement) -> str | None:
@@ -81,6 +96,8 @@ def _no_trace(measurement: Measurement) -> str | None:
 
 
 def _no_work(measurement: Measurement) -> str | None:
+    if measurement.work and measurement.work.uncounted:
+        return f"its operations are counted without {', '.join(measurement.work.uncounted)}"
     failure = measurement.work_failure
     return f"its work could not be counted: {failure.kind}: {failure.message.rstrip('.')}" if failure else None
 

@@ -15,7 +15,7 @@ import keras
 import tensorflow as tf
 
 from stepbench.training.state import TrainState, inner_optimizer
-from stepbench.worker.tensors import Gradient, summed_rows, wide
+from stepbench.worker.tensors import Gradient, Rows, wide
 
 
 @dataclass(eq=False)
@@ -48,7 +48,7 @@ class _Slot:
             return None
         if self.indices is None:
             return wide(self.dense) / scale
-        return summed_rows(self.indices.numpy(), wide(self.dense) / scale, tuple(raw(self.weight).shape))
+        return Rows(self.indices.numpy(), wide(self.dense) / scale, tuple(raw(self.weight).shape))
 
     def handed_over(self) -> Any:
         """The gradient as the optimizer was given it, in float64."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from stepbench.errors import StepbenchError
 from stepbench.records.cases import XLA, Case
 from stepbench.records.verify import Agreement, Point, TensorError
 from stepbench.training.fit_data import Batch
@@ -47,6 +48,8 @@ class VariantStep:
         """
         header = load_header(folder)
         precision = self.case.variant.precision.value
+        if precision not in header.references:
+            raise StepbenchError(f"The workload's own step does not run under {precision}.")
         reference = header.references[precision]
         not_comparable = header.not_comparable
         points: list[Point] = []

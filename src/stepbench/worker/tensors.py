@@ -18,11 +18,18 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """A gradient that has only some rows of a table, each once."""
+    """A gradient that has only some rows of a table, as an optimizer is given it: a row may come more than once."""
 
     indices: NDArray[np.int64]
     values: Array
     shape: tuple[int, ...]
+
+    def summed(self) -> Rows:
+        """The same gradient, each row once, in order."""
+        unique, places = np.unique(self.indices, return_inverse=True)
+        sums = np.zeros((len(unique), *self.shape[1:]))
+        np.add.at(sums, places.ravel(), self.values)
+        return Rows(unique, sums, self.shape)
 
 
 Gradient = Array | Rows | None
@@ -34,16 +41,9 @@ def wide(tensor: Any) -> Array:
     return np.asarray(tf.convert_to_tensor(tensor).numpy(), np.float64)
 
 
-def summed_rows(indices: Any, values: Any, shape: tuple[int, ...]) -> Rows:
-    """Slices as TensorFlow has them, which may name a row more than once."""
-    unique, places = np.unique(np.asarray(indices, np.int64), return_inverse=True)
-    sums = np.zeros((len(unique), *shape[1:]))
-    np.add.at(sums, places.ravel(), wide(values))
-    return Rows(unique, sums, shape)
-
-
 def aligned(mine: Gradient, right: Gradient) -> tuple[Array, Array]:
     """Two gradients of one weight as arrays of one shape; rows that neither has are left out."""
+    mine, right = (one.summed() if isinstance(one, Rows) else one for one in (mine, right))
     if isinstance(mine, Rows) and isinstance(right, Rows):
         rows = np.union1d(mine.indices, right.indices)
         return _spread(mine, rows), _spread(right, rows)
@@ -54,13 +54,6 @@ def aligned(mine: Gradient, right: Gradient) -> tuple[Array, Array]:
     if mine is None:
         mine = np.zeros_like(right) if right is not None else np.zeros(1)
     return mine, np.zeros_like(mine) if right is None else right
-
-
-def length(gradient: Gradient) -> float:
-    """Euclidean, over all elements."""
-    if gradient is None:
-        return 0.0
-    return float(np.linalg.norm(gradient.values if isinstance(gradient, Rows) else gradient))
 
 
 def distance(mine: Gradient, right: Gradient) -> float:

@@ -145,6 +145,7 @@ class WarmCase:
             loss=finite(result),
             eager_updates=observed.eager_updates,
             compiles_itself=compiles_itself(self.state),
+            output_dtypes=output_dtypes(self.state),
         )
 
     def _other_shapes(self) -> list[Batch]:
@@ -195,6 +196,12 @@ def finite(result: Any) -> float | None:
 def compiles_itself(state: TrainState) -> bool:
     """Whether the user's own step is a compiled function already, so that no execution can run it eagerly."""
     return isinstance(state.step, tf.types.experimental.PolymorphicFunction)
+
+
+def output_dtypes(state: TrainState) -> tuple[str, ...]:
+    """Distinct dtypes of a functional model's outputs."""
+    outputs = tf.nest.flatten(getattr(state.keras_model, "outputs", None) or ())
+    return tuple(sorted({str(tensor.dtype) for tensor in outputs}))
 
 
 def make_ring(case: Case, task: Task) -> list[Batch]:
