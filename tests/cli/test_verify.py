@@ -30,7 +30,6 @@ import os
 import tensorflow as tf
 
 import stepbench
-from stepbench.training.step import train_step
 
 
 def plain(state, change=lambda gradients: gradients):

@@ -16,7 +16,7 @@ from enum import StrEnum
 
 import msgspec
 
-from stepbench.judge.statistics import mean_interval, t_quantile
+from stepbench.judge.statistics import mean_interval, standard_deviation, t_quantile
 from stepbench.records.cases import (
     Verification,
     final_steps,
@@ -68,9 +68,9 @@ def judge_curves(mine: Sequence[Curve], reference: Sequence[Curve], settings: Ve
 
 
 def _judge_pairs(pairs: Sequence[tuple[Curve, Curve]], settings: Verification) -> Equivalence:
+    names = figure_names([curve for pair in pairs for curve in pair])
     measures = [(LOSS, [(final_loss(a), final_loss(b)) for a, b in pairs])]
-    for name in figure_names([curve for pair in pairs for curve in pair]):
-        measures.append((f"test {name}", [(mean_figure(a, name), mean_figure(b, name)) for a, b in pairs]))
+    measures += [(f"test {name}", [(mean_figure(a, name), mean_figure(b, name)) for a, b in pairs]) for name in names]
     error = ERROR / _looks(settings.seeds)
     judged = []
     for what, values in measures:
@@ -101,7 +101,7 @@ def _where_diverged(curve: Curve) -> str:
 
 def margin_of(reference: Sequence[float], settings: Verification) -> float:
     """In the unit of the values: as set, as a share of their mean, but no narrower than seeds spread by themselves."""
-    return max(settings.margin * abs(statistics.fmean(reference)), statistics.stdev(reference))
+    return max(settings.margin * abs(statistics.fmean(reference)), standard_deviation(reference))
 
 
 def final_loss(curve: Curve) -> float:
@@ -169,5 +169,5 @@ def _what_it_takes(differences: Sequence[float], margin: float, confidence: floa
     room = margin - abs(statistics.fmean(differences))
     if room <= 0:
         return "the difference itself is as large as the margin, so more seeds will hardly help"
-    reach = t_quantile((1 + confidence) / 2, len(differences) - 1) * statistics.stdev(differences)
+    reach = t_quantile((1 + confidence) / 2, len(differences) - 1) * standard_deviation(differences)
     return f"about {max(len(differences) + 1, math.ceil((reach / room) ** 2))} seeds would tell"

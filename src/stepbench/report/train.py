@@ -63,8 +63,8 @@ class TrainingView:
     def end(self, epochs: Sequence[Epoch], evaluation: Evaluation) -> None:
         """Show the evaluation and the speed."""
         if evaluation.figures:
-            examples = f" of {evaluation.examples} examples" if evaluation.examples else ""
-            _say(f"Test set{examples}, {_figures(evaluation.figures)}")
+            of_examples = f" of {evaluation.examples} examples" if evaluation.examples else ""
+            _say(f"Test set{of_examples}, {_figures(evaluation.figures)}")
         seconds = sum(epoch.seconds for epoch in epochs)
         examples = sum(epoch.examples for epoch in epochs)
         _say(f"Trained on {number(examples / seconds)} examples a second, first call and input included.")

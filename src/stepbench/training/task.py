@@ -84,10 +84,12 @@ class WorkloadTask(Task):
         self.feed = feed_of(training)
 
     def build(self, policy: str, seed: int, batch_size: int | None = None) -> TrainState:
+        """As :class:`Task` says."""
         with building(policy, seed):
             return _built(self._model(), self.feed, batch_size or self.usual_batch_size)
 
     def look(self, batch_size: int | None) -> None:
+        """As :class:`Task` says."""
         with building("float32", 0):
             _check_batch_size(self._model(), batch_size or self.usual_batch_size)
 
@@ -107,11 +109,13 @@ class ScriptTask(Task):
         self._limit = limit
 
     def build(self, policy: str, seed: int, batch_size: int | None = None) -> TrainState:
+        """As :class:`Task` says."""
         with building(policy, seed):
             model = self._run()
             return _built(model, self.feed, batch_size or self.usual_batch_size)
 
     def look(self, batch_size: int | None) -> None:
+        """As :class:`Task` says."""
         with building("float32", 0):
             model = self._run()
             _check_batch_size(model, batch_size or self.usual_batch_size)
@@ -134,12 +138,14 @@ class TrainingTask(Task):
         self._source = source
 
     def build(self, policy: str, seed: int, batch_size: int | None = None) -> TrainState:
+        """As :class:`Task` says."""
         with building(policy, seed):
             built = self._built()
             batch = self.feed.take(1, batch_size or self.usual_batch_size)[0]
             return training_state(built.step, built.optimizers, built.variables, built.evaluate, batch)
 
     def look(self, batch_size: int | None) -> None:
+        """As :class:`Task` says."""
         with building("float32", 0):
             self._built()
         self.feed.check_batch_size(batch_size or self.usual_batch_size)
