@@ -131,7 +131,7 @@ def _without_case(order: Describe | Attain | Count | Examine) -> Reply:
         case Describe():
             if order.workloads == ("nothing",):
                 raise StepbenchError("There is no workload 'nothing'.")
-            return Described({"tiny": order.workloads[0]}, "synthetic", ("cpu",))
+            return Described({"tiny": order.workloads[0]}, "synthetic", ("cpu",), {"tiny": 64})
         case Attain():
             return Attained(Attainable(order.device, dict.fromkeys(order.dtypes, 1e11), 1e10))
         case Count():

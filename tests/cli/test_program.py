@@ -87,7 +87,7 @@ WRONG_RUNS = [
     (["--steps-per-call", "0"], "--steps-per-call takes whole numbers from 1 "),
     (["--replicates", "0"], "--replicates must be at least 1, not 0"),
     (["--rounds", "-1"], "--rounds must be at least 1, not -1"),
-    (["--workload", "nope"], "There is no workload 'nope': use cifar-cnn, 'package.module:attribute' or"),
+    (["--workload", "nope"], "There is no workload 'nope': use cifar-cnn, 'package.module:attribute', 'path/to/"),
     (["--workload", "missing.py:workload"], "There is no file missing.py: give the path"),
     (["--plugin", "missing.py"], "There is no file missing.py: give the path"),
     (["--data", "empty"], "holds neither cifar-10-batches-py nor cifar-10-batches-bin"),
@@ -107,7 +107,7 @@ WRONG_TRAININGS = [
     (["--batch-size", "0"], "--batch-size takes whole numbers from 1 "),
     (["--epochs", "0"], "--epochs takes whole numbers from 1 "),
     (["--limit", "0"], "The limit must be at least 1 training example, not 0"),
-    (["--workload", "nope"], "There is no workload 'nope': use cifar-cnn, 'package.module:attribute' or"),
+    (["--workload", "nope"], "There is no workload 'nope': use cifar-cnn, 'package.module:attribute', 'path/to/"),
     (["--plugin", "missing.py"], "There is no file missing.py: give the path"),
     (["--data", "empty"], "holds neither cifar-10-batches-py nor cifar-10-batches-bin"),
 ]

@@ -26,7 +26,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Describe, object]]:
 
     def describe(order: Describe, _logs: Path, _environment: object = None, folder: object = None) -> Described:
         orders.append((order, folder))
-        return Described({"cnn": order.workloads[0]}, "synthetic", ("cpu",))
+        return Described({"cnn": order.workloads[0]}, "synthetic", ("cpu",), {"cnn": 64}, ("It was looked at",))
 
     monkeypatch.setattr(pool, "describe", describe)
     return orders
@@ -39,6 +39,14 @@ def test_only_the_cases_that_are_named_are_planned() -> None:
     assert planned.plan.cases == (make_case("graph"),)
     with pytest.raises(StepbenchError, match=r"--cases names 'nope', which no case is: use an id such as cnn/"):
         make_plan(measuring_request(**REQUEST, only=("graph", "nope")))
+
+
+@pytest.mark.usefixtures("asked")
+def test_a_workloads_own_batch_size_is_taken_where_none_is_asked_for_and_its_remarks_are_kept() -> None:
+    own, asked_for = (make_plan(measuring_request(**REQUEST, **size)).plan for size in ({}, {"batch_size": "8,16"}))
+    assert {case.batch_size for case in own.cases} == {64}
+    assert {case.batch_size for case in asked_for.cases} == {8, 16}
+    assert own.remarks == ("It was looked at",)
 
 
 @pytest.mark.usefixtures("asked")

@@ -54,12 +54,12 @@ PLANTED: list[tuple[Case, dict[str, Any], str]] = [
     (make_case(), {"devices": ("gpu",)}, "lie on gpu, not on cpu"),
     (make_case(GRAPH, BFLOAT16), {"variable_dtypes": ("bfloat16",)}, "kept in bfloat16, not in float32"),
     (make_case(GRAPH, BFLOAT16), {"variable_dtypes": ("float16", "float32")}, "kept in float16, not in float32"),
-    (make_case(EAGER), {"compute_ops": {"graph": {"float32": 12}}}, "claims to be eager, but its products run inside"),
-    (make_case(EAGER), {"compute_ops": {"xla": {"float32": 12}}}, "claims to be eager, but its products run inside"),
+    (make_case(EAGER), {"compute_ops": {"graph": {"float32": 12}}}, "claims to be eager, but the step runs inside"),
+    (make_case(EAGER), {"compute_ops": {"xla": {"float32": 12}}}, "claims to be eager, but the step runs inside"),
     (
         make_case(EAGER),
         {"compute_ops": {"eager": {"float32": 11}, "graph": {"float32": 1}}},
-        "claims to be eager, but its products run inside",
+        "claims to be eager, but the step runs inside",
     ),
     (
         make_case(GRAPH),
@@ -155,6 +155,17 @@ def test_a_blocks_loss_that_is_no_number_is_non_finite() -> None:
 def test_a_loss_of_zero_is_a_number() -> None:
     assert judge_block(make_block(loss=0.0)) is None
     assert judge_start(make_case(), make_evidence(make_case(), loss=0.0)) is None
+
+
+@pytest.mark.parametrize("innocent", [{"eager_updates": 4}, {"compiles_itself": True}])
+def test_an_eager_step_may_call_compiled_functions_or_be_one_itself(innocent: dict[str, Any]) -> None:
+    evidence = make_evidence(make_case(EAGER), compute_ops={"graph": {"float32": 12}}, **innocent)
+    assert judge_start(make_case(EAGER), evidence) is None
+
+
+def test_a_variable_that_is_no_number_at_the_end_is_non_finite() -> None:
+    failure = judge_end(msgspec.structs.replace(make_closing(traces=1), finite_variables=False))
+    assert failure == Failure(FailureKind.NON_FINITE, "A variable is NaN or infinite after the last block.")
 
 
 def test_a_quiet_end_passes() -> None:
