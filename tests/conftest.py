@@ -3,11 +3,15 @@ from __future__ import annotations
 import functools
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import typer.main
 from hypothesis import settings
 from invoking import Invoke
+
+if TYPE_CHECKING:
+    from stepbench.report.html.figures.plot import Plot
 
 settings.register_profile("usual", max_examples=40, deadline=None)  # The machine may be busy.
 settings.load_profile("usual")
@@ -42,6 +46,19 @@ def fake_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     from stepbench.engine import pool
 
     monkeypatch.setattr(pool, "COMMAND", FAKE)
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages have their figures' words and data, and empty drawings: drawing takes most of a page's time."""
+    from markupsafe import Markup
+
+    from stepbench.report.html import svg
+
+    def empty(plot: Plot, width: float, name: str) -> Markup:
+        return Markup('<svg id="{}" width="{}" role="img" aria-label="{}"></svg>').format(name, width, plot.alternative)
+
+    monkeypatch.setattr(svg, "inline", empty)
 
 
 command_tree = functools.cache(typer.main.get_command)

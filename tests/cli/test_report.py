@@ -51,6 +51,9 @@ def invoke(results: Path, in_process: Invoke) -> Invoke:
     return in_process
 
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
+
 def text_of(path: Path) -> str:
     """What a page without fault says."""
     html = path.read_text(encoding="utf-8")

@@ -20,7 +20,7 @@ from stepbench.records.store import JOURNAL_FILE, Run, Store, session_of
 
 EXECUTIONS = ("eager", "graph")
 REPLICATES = 2
-ROUNDS = 8
+ROUNDS = 16  # So many that a busy machine notices before the last one that the first ones are done.
 LONG_S = 300
 
 Blocks = list[tuple[str, int, Block]]

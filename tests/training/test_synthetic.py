@@ -17,16 +17,19 @@ def small() -> Dataset:
     return make_synthetic(2000)
 
 
-def test_the_full_set_has_the_shape_of_cifar10() -> None:
-    full = load_images(resolve_source("synthetic", environ={}))
-    assert full.x_train.shape == (50_000, 32, 32, 3)
-    assert full.x_test.shape == (10_000, 32, 32, 3)
+@pytest.mark.parametrize(
+    ("limit", "train", "test"), [(600, 600, 600), pytest.param(None, 50_000, 10_000, marks=pytest.mark.slow)]
+)
+def test_the_set_has_the_shape_of_cifar10(limit: int | None, train: int, test: int) -> None:
+    full = load_images(resolve_source("synthetic", limit=limit, environ={}))
+    assert full.x_train.shape == (train, 32, 32, 3)
+    assert full.x_test.shape == (test, 32, 32, 3)
     assert full.x_train.dtype == full.x_test.dtype == np.float32
     assert full.y_train.dtype == full.y_test.dtype == np.int64
     assert full.x_train.min() >= 0
     assert full.x_train.max() <= 1
     assert np.unique(full.y_train).tolist() == [*range(10)]
-    assert np.abs(np.bincount(full.y_train) / 5000 - 1).max() < 0.1
+    assert np.abs(np.bincount(full.y_train) / (train / 10) - 1).max() < 3 / np.sqrt(train / 10)
 
 
 @pytest.mark.parametrize("limit", [1, 250, 777])

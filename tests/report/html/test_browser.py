@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from browsers import launched
 from builders import ENVIRONMENT, ODD_NAMES, make_case, make_failed, make_measurement, make_run
 from paired import make_gate, make_gate_case, noisy_pairs
-from playwright.sync_api import Browser, BrowserContext, Dialog, Locator, Page, expect
+from playwright.sync_api import Browser, Dialog, Locator, Page, expect
 from reports import full_run, full_summary, make_full
 
 from stepbench.judge.gate import judge_gate
@@ -44,20 +44,19 @@ def many_run() -> Run:
 
 
 def pages() -> dict[str, str]:
-    full, hostile, many = full_run(), hostile_run(), many_run()
+    full, hostile, many = full_run(sizes=(64, 128)), hostile_run(), many_run()
     old, new = (make_run(make_full(make_case(), seconds), run_id=name) for name, seconds in (("a", 0.01), ("b", 0.02)))
     gate = make_gate(make_gate_case(*noisy_pairs(0.1)), commits=(HOSTILE,))
     return {
         "full": run_page(full, full_summary(full)),
         "hostile": run_page(hostile, summarize(hostile)),
         "many": run_page(many, summarize(many)),
-        "one": run_page(old, summarize(old)),
         "comparison": comparison_page(old, new, compare_runs(old, new, 0.02, allow_different_machines=False)),
         "gate": gate_page(gate, judge_gate(gate), [HOSTILE]),
     }
 
 
-NAMES = ("full", "hostile", "many", "one", "comparison", "gate")
+NAMES = ("full", "hostile", "many", "comparison", "gate")
 
 
 @pytest.fixture(scope="module")
@@ -80,32 +79,38 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
-@pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    context = browser.new_context(viewport={"width": 1400, "height": 900})
-    context.set_default_timeout(PATIENCE_MS)
-    yield context
-    context.close()
+@pytest.fixture(scope="module")
+def tab(browser: Browser) -> Page:
+    """One for all tests: each opens a page from disk, which knows nothing of the one before."""
+    page = browser.new_context().new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    return page
 
 
 @pytest.fixture
-def page(context: BrowserContext, tmp_path: Path) -> Iterator[Page]:
+def page(tab: Page) -> Iterator[Page]:
     """A page that says nothing on the console, asks nothing of a network and asks the reader nothing."""
-    page = context.new_page()
     said: list[str] = []
 
     def dismiss(dialog: Dialog) -> None:
         said.append(dialog.message)
         dialog.dismiss()
 
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda request: said.extend([request.url] * (not request.url.startswith("file:"))))
-    page.on("dialog", dismiss)
-    yield page
-    page.screenshot(path=tmp_path / "page.png")
+    watched: dict[Any, Any] = {
+        "console": lambda message: said.append(message.text),
+        "pageerror": lambda error: said.append(str(error)),
+        "request": lambda request: said.extend([request.url] * (not request.url.startswith("file:"))),
+        "dialog": dismiss,
+    }
+    for event, listener in watched.items():
+        tab.on(event, listener)
+    tab.set_viewport_size({"width": 1400, "height": 900})
+    tab.emulate_media(color_scheme="light")
+    yield tab
     assert said == []
-    assert page.evaluate("window.hacked") is None
+    assert tab.evaluate("window.hacked") is None
+    for event, listener in watched.items():
+        tab.remove_listener(event, listener)
 
 
 def case_table(page: Page) -> Locator:
@@ -118,20 +123,22 @@ def first_cells(page: Page) -> list[str]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("width", [1400, 400])
-def test_a_page_fits_the_screen_and_executes_nothing(page: Page, files: dict[str, str], name: str, width: int) -> None:
-    page.set_viewport_size({"width": width, "height": 900})
+def test_a_page_fits_screen_and_phone_and_executes_nothing(page: Page, files: dict[str, str], name: str) -> None:
     page.goto(files[name])
     expect(page.locator("h1")).to_be_visible()
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    figures = page.locator("figure svg:visible")
-    assert figures.count() == page.locator("figure").count()
-    assert all(box and box["width"] <= width for box in (figure.bounding_box() for figure in figures.all()))
+    for width in (1400, 400):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        widths = page.locator("figure svg:visible").evaluate_all(
+            "them => them.map(it => it.getBoundingClientRect().width)"
+        )
+        assert len(widths) == page.locator("figure").count()
+        assert max(widths, default=0) <= width
 
 
 def test_the_figures_of_a_phone_are_drawn_for_it(page: Page, files: dict[str, str]) -> None:
     page.set_viewport_size({"width": 400, "height": 900})
-    page.goto(files["full"])
+    page.goto(files["comparison"])
     text = page.locator("figure svg:visible text").first
     size = text.evaluate("text => parseFloat(getComputedStyle(text).fontSize) * text.getScreenCTM().a")
     assert size >= 10
@@ -193,7 +200,7 @@ def test_cases_are_filtered_with_the_keyboard_and_counted(page: Page, files: dic
 def test_the_keyboard_reaches_everything_and_the_first_stop_skips_to_the_verdict(
     page: Page, files: dict[str, str]
 ) -> None:
-    page.goto(files["one"])
+    page.goto(files["comparison"])
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the verdict")).to_be_focused()
     page.keyboard.press("Enter")
