@@ -4,7 +4,6 @@ import random
 
 import pytest
 from paired import make_gate_case, make_pairs, noisy_pairs
-from scipy import stats
 
 from stepbench.judge import calibrate
 from stepbench.judge.calibrate import CURVE, power_curve, rates, share
@@ -36,6 +35,8 @@ def test_no_gates_have_no_rates() -> None:
 
 @pytest.mark.parametrize(("count", "of"), [(0, 1), (0, 20), (1, 20), (19, 20), (20, 20), (7, 400)])
 def test_a_shares_interval_is_clopper_and_pearsons(count: int, of: int) -> None:
+    from scipy import stats
+
     found = share(count, of)
     low = stats.beta.ppf(0.025, count, of - count + 1) if count else 0.0
     high = stats.beta.ppf(0.975, count + 1, of - count) if count < of else 1.0

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import pytest
 from builders import make_case, make_failed, make_measurement
-from scipy import stats
 
 from stepbench.judge.compare import CaseComparison, ComparisonVerdict, compare_cases
 from stepbench.records.run import Measurement
@@ -64,6 +63,8 @@ def test_a_single_replicate_is_inconclusive_without_an_interval(old: Sequence[fl
     "new", [[0.11, 0.111, 0.109, 0.1105], [0.105, 0.125, 0.11, 0.098, 0.12, 0.13, 0.1], [0.12, 0.13]]
 )
 def test_the_interval_is_welchs_with_freedom_rounded_down(new: list[float]) -> None:
+    from scipy import stats
+
     before, after = ([math.log(time / 10) for time in times] for times in (OLD, new))
     theirs = stats.ttest_ind(after, before, equal_var=False)
     difference = statistics.fmean(after) - statistics.fmean(before)

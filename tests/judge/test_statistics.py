@@ -9,8 +9,8 @@ from collections.abc import Callable
 import msgspec
 import numpy as np
 import pytest
-import scipy.stats
 from builders import make_block, make_case, make_measurement, make_replicate
+from chances import quantile
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,6 +41,8 @@ positive = st.floats(1e-6, 1e3)
 
 @pytest.mark.parametrize("probability", [0.5, 0.6, 0.75, 0.9, 0.95, 0.975, 0.99, 0.995, 0.9995, 0.999999])
 def test_t_quantile_is_that_of_scipy(probability: float) -> None:
+    import scipy.stats
+
     grid = [*range(1, 41), 99, 100, 1000, 1001]
     expected = scipy.stats.t.ppf(probability, grid)
     found = [t_quantile(probability, degrees_of_freedom) for degrees_of_freedom in grid]
@@ -54,6 +56,8 @@ def test_t_quantile_refuses_what_it_does_not_cover(probability: float, degrees_o
 
 
 def test_mean_interval_is_the_students() -> None:
+    import scipy.stats
+
     values = [1.0, 2.0, 4.0, 8.0]
     expected = scipy.stats.t.interval(0.9, 3, loc=np.mean(values), scale=scipy.stats.sem(values))
     assert mean_interval(values, 0.9) == pytest.approx((3.75, *expected))
@@ -226,7 +230,7 @@ def covered(
     )
 
 
-LEAST, MOST = scipy.stats.binom.interval(0.999, DATA_SETS, CONFIDENCE)
+LEAST, MOST = (quantile(probability, DATA_SETS, CONFIDENCE) for probability in (0.0005, 0.9995))
 """How many of the intervals may hold the truth if each does with 95 % probability: exact bounds of 99.9 %."""
 
 

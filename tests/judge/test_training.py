@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 from builders import make_case
-from scipy.stats import binom
+from chances import most
 
 from stepbench.judge import statistics
 from stepbench.judge import training as equivalence
@@ -38,7 +38,9 @@ SETTINGS = Verification(seeds=8, margin=0.02)
 LOSS = 1.0
 MARGIN = SETTINGS.margin * LOSS
 ACCURACY = 0.7
-TRIALS = 1000
+TRIALS = 150
+"""So many as to find what errs much too often; ten times as many among the slow tests."""
+FULL_SIZE = pytest.mark.parametrize("trials", [TRIALS, pytest.param(10 * TRIALS, marks=pytest.mark.slow)])
 USERS = "users-own"
 
 Curves = list[Curve]
@@ -93,56 +95,63 @@ def verdicts(truth: Mapping[str, float], settings: Verification = SETTINGS, tria
     return Counter(followed(*simulated(generator, settings.seeds, **truth), settings) for _ in range(trials))
 
 
-def most(rate: float, trials: int = TRIALS) -> int:
-    """How often an event of that rate, or a rarer one, happens at most, with a chance of 99.9 %."""
-    return int(binom.ppf(0.999, trials, rate))
-
-
+@FULL_SIZE
 @pytest.mark.parametrize("paired_sd", [0.1 * MARGIN, 0.3 * MARGIN, MARGIN])
 @pytest.mark.parametrize("sign", [-1, 1])
 @pytest.mark.parametrize("what", ["loss_difference", "accuracy_difference"])
-def test_what_differs_by_the_margin_is_hardly_ever_called_equivalent(what: str, sign: int, paired_sd: float) -> None:
+def test_what_differs_by_the_margin_is_hardly_ever_called_equivalent(
+    what: str, sign: int, paired_sd: float, trials: int
+) -> None:
     margin = MARGIN if what == "loss_difference" else ACCURACY_MARGIN
-    found = verdicts({"paired_sd": paired_sd, what: sign * margin})
-    assert found[Verdict.EQUIVALENT] <= most(ERROR)
+    found = verdicts({"paired_sd": paired_sd, what: sign * margin}, trials=trials)
+    assert found[Verdict.EQUIVALENT] <= most(ERROR, trials)
 
 
-def test_the_margin_that_counts_is_the_one_stated_also_where_it_is_the_seeds_spread() -> None:
+@FULL_SIZE
+def test_the_margin_that_counts_is_the_one_stated_also_where_it_is_the_seeds_spread(trials: int) -> None:
     settings = Verification(seeds=FIRST_LOOK, margin=0.02)
     generator = np.random.default_rng(33)
     equivalent = 0
-    for _ in range(TRIALS):
+    for _ in range(trials):
         mine, reference = simulated(generator, settings.seeds, paired_sd=0.5 * MARGIN, seed_sd=5 * MARGIN)
         margin, _ = margins(reference, settings)
         moved = [make_curve(curve.seed, final_loss(curve) + margin, ACCURACY) for curve in mine]
         even = [make_curve(curve.seed, final_loss(curve), ACCURACY) for curve in reference]
         equivalent += judge_curves(moved, even, settings).verdict is Verdict.EQUIVALENT
-    assert equivalent <= most(ERROR)
+    assert equivalent <= most(ERROR, trials)
 
 
+@FULL_SIZE
 @pytest.mark.parametrize("paired_sd", [0.3 * MARGIN, MARGIN, 10 * MARGIN, 1000 * MARGIN])
 @pytest.mark.parametrize("seed_sd", [0.0, 5 * MARGIN])
-def test_what_does_not_differ_is_hardly_ever_called_different(seed_sd: float, paired_sd: float) -> None:
-    assert verdicts({"paired_sd": paired_sd, "seed_sd": seed_sd})[Verdict.DIFFERENT] <= most(ERROR)
+def test_what_does_not_differ_is_hardly_ever_called_different(seed_sd: float, paired_sd: float, trials: int) -> None:
+    assert verdicts({"paired_sd": paired_sd, "seed_sd": seed_sd}, trials=trials)[Verdict.DIFFERENT] <= most(
+        ERROR, trials
+    )
 
 
-def test_what_differs_by_no_more_than_the_margin_is_hardly_ever_called_different() -> None:
-    found = verdicts({"paired_sd": 0.3 * MARGIN, "loss_difference": MARGIN, "accuracy_difference": -ACCURACY_MARGIN})
-    assert found[Verdict.DIFFERENT] <= most(ERROR)
+@FULL_SIZE
+def test_what_differs_by_no_more_than_the_margin_is_hardly_ever_called_different(trials: int) -> None:
+    found = verdicts(
+        {"paired_sd": 0.3 * MARGIN, "loss_difference": MARGIN, "accuracy_difference": -ACCURACY_MARGIN}, trials=trials
+    )
+    assert found[Verdict.DIFFERENT] <= most(ERROR, trials)
 
 
 def test_equal_trainings_are_found_equivalent() -> None:
-    assert verdicts({"paired_sd": 0.2 * MARGIN}, trials=500)[Verdict.EQUIVALENT] > 0.99 * 500
+    assert verdicts({"paired_sd": 0.2 * MARGIN}, trials=TRIALS)[Verdict.EQUIVALENT] > 0.98 * TRIALS
 
 
 def test_seeds_that_spread_far_do_not_hide_that_pairs_are_equal() -> None:
-    assert verdicts({"paired_sd": 0.2 * MARGIN, "seed_sd": 20 * MARGIN}, trials=500)[Verdict.EQUIVALENT] > 0.99 * 500
+    assert (
+        verdicts({"paired_sd": 0.2 * MARGIN, "seed_sd": 20 * MARGIN}, trials=TRIALS)[Verdict.EQUIVALENT] > 0.98 * TRIALS
+    )
 
 
 @pytest.mark.parametrize("what", ["loss_difference", "accuracy_difference"])
 def test_a_difference_of_three_margins_is_found(what: str) -> None:
-    found = verdicts({"paired_sd": 0.2 * MARGIN, what: -3 * MARGIN}, trials=500)
-    assert found[Verdict.DIFFERENT] > 0.99 * 500
+    found = verdicts({"paired_sd": 0.2 * MARGIN, what: -3 * MARGIN}, trials=TRIALS)
+    assert found[Verdict.DIFFERENT] > 0.98 * TRIALS
 
 
 def test_looking_often_without_paying_for_it_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
