@@ -29,12 +29,17 @@ def anchor_of(case: Case, by_case: Mapping[Case, Measurement]) -> Measurement | 
         and measurement.case.variant.precision is Precision.FLOAT32
         and measurement.case.variant.execution in DEFAULT_EXECUTIONS
         and measurement.agreement
-        and (agrees(measurement.agreement) or measurement.case == case.reference)
+        and (not complaints(measurement.agreement) or measurement.case == case.reference)
     ]
     # The reference stands for itself, where no other is shown to take its step.
     return min(
         candidates,
-        key=lambda found: (not agrees(found.agreement), not _is_anchor_kind(found.case), _step_s(found)),
+        key=lambda found: (
+            not agrees(found.agreement),
+            not agrees(found.agreement) and found.case != case.reference,
+            not _is_anchor_kind(found.case),
+            _step_s(found),
+        ),
         default=None,
     )
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
-from stepbench.errors import StepbenchError
+from stepbench.errors import NotApplicableError, StepbenchError
 from stepbench.records.cases import XLA, Device
 from stepbench.records.protocol import (
     Agree,
@@ -100,6 +100,8 @@ def _send(replies: BinaryIO, reply: Reply) -> None:
 def _answer(worker: Worker, order: Order) -> Reply:
     try:
         return worker.carry_out(order)
+    except NotApplicableError as error:
+        return Failed(Failure(FailureKind.UNSUPPORTED, str(error)))
     except StepbenchError as error:
         # Wrong use is found before anything is measured; later it is a matter of the one case.
         return Refused(str(error)) if isinstance(order, Describe) else _error(str(error))
