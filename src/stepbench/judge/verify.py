@@ -119,6 +119,9 @@ def _notes(measurement: Measurement, trained: Measurement) -> tuple[str, ...]:
     if agreement.reference != "float64" and not agreement.not_comparable:
         why = agreement.remark or "there is no comparable float64 build"
         notes.append(f"level 1 is against {agreement.reference}: {why}")
+    begun = {curve.initial for curve in trained.curves if curve.initial}
+    if len(begun) == 1 and len(trained.curves) > 1:
+        notes.append("its weights begin alike whatever the seed, so seeds differ in the order of the data alone")
     if trained.case != measurement.case:
         alike = "its trainings are bit-identical" if measurement.curves else "their steps are equal up to rounding"
         notes.append(f"level 2 inherited from {trained.case.variant}: {alike}")

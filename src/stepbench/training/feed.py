@@ -117,6 +117,7 @@ class ArrayFeed(Feed):
             self._arrays = (*self._arrays[:2], _weights_of(data))
 
     def check_batch_size(self, batch_size: int) -> None:
+        """As :class:`Feed` says."""
         if self.examples < batch_size:
             raise StepbenchError(
                 f"The training set has {self.examples} examples: choose a batch size of at most that, not {batch_size}."
@@ -160,6 +161,7 @@ class PipelineFeed(Feed):
         return max(0, int(pipeline.cardinality())) if isinstance(pipeline, tf.data.Dataset) else 0
 
     def check_batch_size(self, batch_size: int) -> None:
+        """As :class:`Feed` says."""
         if batch_size != self.own_batch_size and not isinstance(self._data.x, tf.data.Dataset):
             raise StepbenchError(
                 f"The pipeline makes batches of {self.own_batch_size}: leave --batch-size out, or have it make "

@@ -261,8 +261,7 @@ def _described(locator: str, order: Describe) -> tuple[str, Task]:
     workload = load_workload(locator)
     largest = max(order.batch_sizes, default=1)
     task = open_task(workload, resolve_source(order.data, limit=largest))
-    for batch_size in order.batch_sizes or (None,):
-        task.look(batch_size)
+    task.look(order.batch_sizes)
     return workload.name, task
 
 
