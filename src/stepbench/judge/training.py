@@ -69,8 +69,10 @@ def judge_curves(mine: Sequence[Curve], reference: Sequence[Curve], settings: Ve
 
 def _judge_pairs(pairs: Sequence[tuple[Curve, Curve]], settings: Verification) -> Equivalence:
     measures = [(LOSS, [(final_loss(a), final_loss(b)) for a, b in pairs])]
-    for name in figure_names([curve for pair in pairs for curve in pair]):
-        measures.append((f"test {name}", [(mean_figure(a, name), mean_figure(b, name)) for a, b in pairs]))
+    measures += [
+        (f"test {name}", [(mean_figure(a, name), mean_figure(b, name)) for a, b in pairs])
+        for name in figure_names([curve for pair in pairs for curve in pair])
+    ]
     error = ERROR / _looks(settings.seeds)
     judged = []
     for what, values in measures:

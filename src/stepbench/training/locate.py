@@ -21,8 +21,8 @@ def load_workload(locator: str) -> Locatable:
 
     Args:
         locator: a built-in name, ``package.module:attribute``, ``path/to/file.py:attribute``, or a training script with
-            its arguments, as a shell takes them; the attribute is a :class:`Workload`, a :class:`Training`, or a callable
-            without arguments that returns one.
+            its arguments, as a shell takes them; the attribute is a :class:`Workload`, a :class:`Training`, or a
+            callable without arguments that returns one.
 
     Raises:
         StepbenchError: when it is not found, does not import or is of the wrong type.

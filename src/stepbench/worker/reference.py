@@ -82,7 +82,7 @@ class ReferenceMaker:
             return None
 
     def _each_point(self, points: Sequence[int], k: int, take: Callable[[int, Snapshot, Batch], None]) -> None:
-        """Train in graph/float32; ``take`` is given each point: how many steps lead to it, its state, the next batch."""
+        """Train in graph/float32; ``take`` is given each point: how many steps lead there, its state, the next batch."""
         train = ForcedStep(
             self._task.build(Precision.FLOAT32, self._seed, self._batch_size),
             Case("reference", Variant(GRAPH, Precision.FLOAT32), Device.CPU, self._batch_size),
