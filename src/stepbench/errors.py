@@ -11,3 +11,7 @@ class InterruptedRunError(StepbenchError):
     """The user stopped a run; what was measured is kept."""
 
     exit_code = 130
+
+
+class NotApplicableError(StepbenchError):
+    """What is asked for means nothing for this workload, and no fault of anyone."""

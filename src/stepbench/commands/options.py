@@ -158,8 +158,8 @@ def workload_locator(locator: str) -> str:
     if not module or not attribute:
         known = ", ".join(BUILT_IN_WORKLOADS)
         raise StepbenchError(
-            f"There is no workload {locator!r}: use {known}, 'package.module:attribute', 'path/to/file.py:attribute' "
-            "or a training script, 'path/to/script.py'."
+            f"There is no workload {locator!r}: use {known}, 'package.module:attribute', "
+            "'path/to/file.py:attribute' or a training script, 'path/to/script.py'."
         )
     return f"{plugin_locator(module)}:{attribute}"
 

@@ -8,11 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from stepbench.commands.case_names import matching
 from stepbench.commands.request import Request
 from stepbench.commands.verify import with_anchors
 from stepbench.errors import StepbenchError
 from stepbench.records.cases import BUILT_IN_EXECUTIONS, Case, Device, Plan, Selection
+from stepbench.training.locate import is_script
 
 if TYPE_CHECKING:
     from stepbench.engine.worktrees import Checkout
@@ -58,7 +61,20 @@ def make_plan(request: Request, checkout: Checkout | None = None) -> Planned:
         tracing=request.tracing,
         remarks=described.remarks,
     )
+    if any(map(is_script, plan.workloads.values())):
+        plan = msgspec.structs.replace(
+            plan, remarks=(*plan.remarks, f"In all it will be run some {_script_runs(plan)} times")
+        )
     return Planned(plan, described.data)
+
+
+def _script_runs(plan: Plan) -> int:
+    """About how often a script will be run: whenever something is built from it."""
+    cases, precisions = len(plan.cases), len({case.variant.precision for case in plan.cases})
+    timing = cases * plan.replicates + (precisions if plan.replicates else 0)
+    tracing = cases if plan.tracing else 0
+    verifying = 2 + precisions + 3 * cases + precisions * (3 + plan.verification.seeds) if plan.verification else 0
+    return 1 + timing + tracing + verifying
 
 
 def checked(request: Request) -> Request:
@@ -76,8 +92,6 @@ def checked(request: Request) -> Request:
 
 def _with_arguments(place: str, arguments: str) -> str:
     """A script's place with its command line; other workloads take none."""
-    from stepbench.training.locate import is_script
-
     return f"{place} {arguments}" if arguments and is_script(place) else place
 
 

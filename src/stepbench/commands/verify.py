@@ -7,12 +7,17 @@ from dataclasses import replace
 import msgspec
 
 from stepbench.commands.request import Request
-from stepbench.records.cases import GRAPH, PLANTED, Case, Precision, Variant
+from stepbench.records.cases import BEGINS_AFTER, GRAPH, PLANTED, Case, Precision, Variant
 
 
 def with_planted_bugs(request: Request) -> Request:
-    """The request for ``--self-test``: every planted bug on the request's workload, in all its precisions."""
-    return replace(request, executions=(GRAPH, *PLANTED), plugins=(*request.plugins, "stepbench.training.planted"))
+    """The request for ``--self-test``: the planted bugs on the request's workload, in all its precisions.
+
+    Those are left out that begin only after the last step of a training.
+    """
+    steps = request.verification.steps if request.verification else 0
+    planted = [name for name in PLANTED if BEGINS_AFTER.get(name, 0) < steps]
+    return replace(request, executions=(GRAPH, *planted), plugins=(*request.plugins, "stepbench.training.planted"))
 
 
 def with_anchors(cases: tuple[Case, ...]) -> tuple[Case, ...]:

@@ -77,16 +77,24 @@ class _GroupVerification:
         todo = [case for case, known in self._known.items() if not known.agreement and not known.verification_failure]
         if todo and not self._make_trajectory(todo):
             return
-        for chunk in chunks(todo, MAX_TEAM):
-            self._agree_all(chunk)
-        shutil.rmtree(self._trajectory, ignore_errors=True)  # It is large, and all that it was for is in the journal.
+        with Pool[Case](self._folder / LOGS_FOLDER) as pool:
+            teams = chunks(todo, MAX_TEAM)
+            for team in teams:
+                self._agree_all(pool, team)
+                if len(teams) > 1:  # Else they stay, as some of them are to train.
+                    self._keep(pool, ())
+            shutil.rmtree(self._trajectory, ignore_errors=True)  # It is large, and all that it was for is known.
+            self._train_where_needed(pool)
+
+    def _train_where_needed(self, pool: Pool[Case]) -> None:
+        """Level 2: the anchor, and whoever trains for themselves or for others."""
         anchor = next(filter(None, (anchor_of(case, self._known) for case in self._known)), None)
         if anchor is None or not self._settings.seeds:
             return
         others = self._trainees(anchor.case)
         self._of_trainings = self._settings.seeds * (1 + len(others))
-        for chunk in chunks(others, MAX_TEAM - 1):
-            self._train_all(anchor.case, chunk)
+        for team in chunks(others, MAX_TEAM - 1):
+            self._train_all(pool, anchor.case, team)
 
     @property
     def _trajectory(self) -> Path:
@@ -118,13 +126,23 @@ class _GroupVerification:
             worker.kill()
         return True
 
-    def _agree_all(self, cases: Sequence[Case]) -> None:
+    def _agree_all(self, pool: Pool[Case], cases: Sequence[Case]) -> None:
         """Level 1: every case takes a step from each point of the trajectory."""
         self._say(f"starting {len(cases)} workers to compare steps")
-        with Pool[Case](self._folder / LOGS_FOLDER) as pool:
-            self._each(pool, cases, functools.partial(pool.start, purpose="verify"))
-            self._each(pool, cases, pool.greet)
-            self._each(pool, cases, functools.partial(self._agree, pool))
+        self._start(pool, cases)
+        self._each(pool, cases, functools.partial(self._agree, pool))
+
+    def _start(self, pool: Pool[Case], cases: Sequence[Case]) -> None:
+        """Start the workers of those cases that have none."""
+        missing = [case for case in cases if case not in pool]
+        self._each(pool, missing, functools.partial(pool.start, purpose="verify"))
+        self._each(pool, missing, pool.greet)
+
+    def _keep(self, pool: Pool[Case], cases: Sequence[Case]) -> None:
+        """End the workers of all other cases."""
+        for case in self._known:
+            if case not in cases:
+                pool.end(case)
 
     def _agree(self, pool: Pool[Case], case: Case) -> None:
         plan = self._plan
@@ -132,7 +150,6 @@ class _GroupVerification:
         folder = str(self._trajectory.absolute())
         order = Agree(case, plan.workloads[case.workload], plan.plugins, plan.data, plan.seed, folder)
         reply, _ = pool.ask(case, order, plan.timeout_s + STEP_TIMEOUT_S * self._settings.steps)
-        pool.end(case)
         self._take(AgreementMeasured(case.id, reply.agreement), case)
 
     def _trainees(self, anchor: Case) -> list[Case]:
@@ -141,20 +158,18 @@ class _GroupVerification:
         stand_ins = {found.case for known in verified if (found := trains_for(known, self._known))}
         return sorted(case for case in stand_ins - {anchor} if not self._is_decided(case, anchor))
 
-    def _train_all(self, anchor: Case, cases: Sequence[Case]) -> None:
+    def _train_all(self, pool: Pool[Case], anchor: Case, cases: Sequence[Case]) -> None:
         """Level 2: train seed by seed, each case until its verdict is reached."""
         undecided = list(cases)
-        self._say(f"starting {len(cases) + 1} workers to train")
-        with Pool[Case](self._folder / LOGS_FOLDER) as pool:
-            self._each(pool, [anchor, *cases], functools.partial(pool.start, purpose="train"))
-            self._each(pool, [anchor, *cases], pool.greet)
-            for seed in range(self._settings.seeds):
-                self._each(pool, [anchor, *undecided], functools.partial(self._train, pool, seed))
-                if self._known[anchor].verification_failure:
-                    return
-                undecided = [case for case in undecided if not self._is_decided(case, anchor)]
-                if not undecided:
-                    return
+        self._keep(pool, [anchor, *cases])
+        self._start(pool, [anchor, *cases])
+        for seed in range(self._settings.seeds):
+            self._each(pool, [anchor, *undecided], functools.partial(self._train, pool, seed))
+            if self._known[anchor].verification_failure:
+                return
+            undecided = [case for case in undecided if not self._is_decided(case, anchor)]
+            if not undecided:
+                return
 
     def _train(self, pool: Pool[Case], seed: int, case: Case) -> None:
         known = self._known[case]
@@ -170,7 +185,7 @@ class _GroupVerification:
     def _is_decided(self, case: Case, anchor: Case) -> bool:
         """Whether more trainings of this case would tell nothing new."""
         known = self._known[case]
-        if known.verification_failure or any(None in curve.losses for curve in known.curves):
+        if known.verification_failure or any(None in curve.losses or curve.faults for curve in known.curves):
             return True
         if known.curves and trains_for(known, self._known) is not known:
             return True

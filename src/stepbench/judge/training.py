@@ -68,9 +68,11 @@ def judge_curves(mine: Sequence[Curve], reference: Sequence[Curve], settings: Ve
 
 
 def _judge_pairs(pairs: Sequence[tuple[Curve, Curve]], settings: Verification) -> Equivalence:
-    names = figure_names([curve for pair in pairs for curve in pair])
     measures = [(LOSS, [(final_loss(a), final_loss(b)) for a, b in pairs])]
-    measures += [(f"test {name}", [(mean_figure(a, name), mean_figure(b, name)) for a, b in pairs]) for name in names]
+    measures += [
+        (f"test {name}", [(mean_figure(a, name), mean_figure(b, name)) for a, b in pairs])
+        for name in figure_names([curve for pair in pairs for curve in pair])
+    ]
     error = ERROR / _looks(settings.seeds)
     judged = []
     for what, values in measures:

@@ -29,12 +29,17 @@ def anchor_of(case: Case, by_case: Mapping[Case, Measurement]) -> Measurement | 
         and measurement.case.variant.precision is Precision.FLOAT32
         and measurement.case.variant.execution in DEFAULT_EXECUTIONS
         and measurement.agreement
-        and (agrees(measurement.agreement) or measurement.case == case.reference)
+        and (not complaints(measurement.agreement) or measurement.case == case.reference)
     ]
     # The reference stands for itself, where no other is shown to take its step.
     return min(
         candidates,
-        key=lambda found: (not agrees(found.agreement), not _is_anchor_kind(found.case), _step_s(found)),
+        key=lambda found: (
+            not agrees(found.agreement),
+            not agrees(found.agreement) and found.case != case.reference,
+            not _is_anchor_kind(found.case),
+            _step_s(found),
+        ),
         default=None,
     )
 
@@ -114,6 +119,9 @@ def _notes(measurement: Measurement, trained: Measurement) -> tuple[str, ...]:
     if agreement.reference != "float64" and not agreement.not_comparable:
         why = agreement.remark or "there is no comparable float64 build"
         notes.append(f"level 1 is against {agreement.reference}: {why}")
+    begun = {curve.initial for curve in trained.curves if curve.initial}
+    if len(begun) == 1 and len(trained.curves) > 1:
+        notes.append("its weights begin alike whatever the seed, so seeds differ in the order of the data alone")
     if trained.case != measurement.case:
         alike = "its trainings are bit-identical" if measurement.curves else "their steps are equal up to rounding"
         notes.append(f"level 2 inherited from {trained.case.variant}: {alike}")

@@ -44,6 +44,8 @@ BUGS = {
 }
 """The bugs that ``verify --self-test`` plants (in ``training.planted``), by the executions that have them."""
 PLANTED = (INNOCENT, *BUGS)
+BEGINS_AFTER = {"planted-flipped-sign": 20, "planted-momentum-reset": 50, "planted-late": 100}
+"""Steps after which a bug first does something; shorter trainings cannot show it."""
 
 MAX_NAME_LENGTH = 1000
 

@@ -89,3 +89,5 @@ class Curve(msgspec.Struct, frozen=True):
     """Of the updates, the first ones."""
     audited: int = 0
     """Updates that were looked at."""
+    initial: str = ""
+    """Digest of the weights that the training began with."""

@@ -12,14 +12,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from stepbench.errors import StepbenchError
-from stepbench.records.cases import BUGS, GRAPH, INNOCENT
+from stepbench.errors import NotApplicableError
+from stepbench.records.cases import BEGINS_AFTER, BUGS, GRAPH, INNOCENT
 from stepbench.training.state import TrainState, inner_optimizer, layers_of
 from stepbench.training.variants import variant
 
-LATE = 100
-RESET_EVERY = 50
-FLIPPED_EVERY = 20
 Gradients = list[Any]
 Step = Callable[..., Any]
 
@@ -70,7 +67,7 @@ def _dropped_gradient(state: TrainState) -> Step:
 @_plant("planted-doubled-bias")
 def _doubled_bias(state: TrainState) -> Step:
     if all(len(weight.shape) != 1 for weight in state.model.trainable_variables):
-        raise StepbenchError("This model has no trained weights of one axis.")
+        raise NotApplicableError("This model has no trained weights of one axis.")
 
     def double(gradients: Gradients) -> Gradients:
         return [one if one is None or len(one.shape) != 1 else _times(one, 2.0) for one in gradients]
@@ -114,7 +111,7 @@ def _flipped_sign(state: TrainState) -> Step:
     calls = tf.Variable(0)
 
     def flip(gradients: Gradients) -> Gradients:
-        sign = tf.where(calls.assign_add(1) % FLIPPED_EVERY == 0, -1.0, 1.0)
+        sign = tf.where(calls.assign_add(1) % BEGINS_AFTER["planted-flipped-sign"] == 0, -1.0, 1.0)
         return [_times(one, sign) for one in gradients]
 
     return _with_gradients(state, flip)
@@ -134,12 +131,12 @@ def _beta_2(state: TrainState) -> Step:
 def _momentum_reset(state: TrainState) -> Step:
     slots = [slot for slot in inner_optimizer(state.optimizer).variables if len(slot.shape)]
     if not slots:
-        raise StepbenchError("This optimizer keeps nothing from step to step.")
+        raise NotApplicableError("This optimizer keeps nothing from step to step.")
     calls = tf.Variable(0)
     step = _own_step(state)
 
     def resetting(*parts: Any) -> Any:
-        kept = tf.where(calls.assign_add(1) % RESET_EVERY == 0, 0.0, 1.0)
+        kept = tf.where(calls.assign_add(1) % BEGINS_AFTER["planted-momentum-reset"] == 0, 0.0, 1.0)
         for slot in slots:
             slot.assign(slot.value * tf.cast(kept, slot.dtype))
         return step(*parts)
@@ -153,7 +150,7 @@ def _labels(state: TrainState) -> Step:
 
     def relabelled(x: Any, y: Any = None, *weights: Any) -> Any:
         if y is None:
-            raise StepbenchError("This workload has no targets.")
+            raise NotApplicableError("This workload has no targets.")
         return step(x, tf.nest.map_structure(_neighbours, y), *weights)
 
     return relabelled
@@ -162,7 +159,7 @@ def _labels(state: TrainState) -> Step:
 @_plant("planted-inference-mode")
 def _inference_mode(state: TrainState) -> Step:
     if not any(_behaves_differently(layer) for layer in layers_of(state)):
-        raise StepbenchError("This model does the same in training and inference.")
+        raise NotApplicableError("This model does the same in training and inference.")
     kind: Any = type(state.model)
 
     def call(model: Any, *args: Any, **kwargs: Any) -> Any:
@@ -190,7 +187,9 @@ def _late(state: TrainState) -> Step:
     steps = tf.Variable(0)
 
     def share(before: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
-        return before + tf.cast(tf.where(steps > LATE, 0.5, 1.0), after.dtype) * (after - before)
+        return before + tf.cast(tf.where(steps > BEGINS_AFTER["planted-late"], 0.5, 1.0), after.dtype) * (
+            after - before
+        )
 
     halved = _after_update(state, share)
 
@@ -254,7 +253,7 @@ def _with_gradients(state: TrainState, change: Callable[[Gradients], Gradients])
 def _with_setting(state: TrainState, name: str, value: float) -> Step:
     optimizer = inner_optimizer(state.optimizer)
     if not hasattr(optimizer, name):
-        raise StepbenchError(f"This optimizer has no {name}.")
+        raise NotApplicableError(f"This optimizer has no {name}.")
     setattr(optimizer, name, value)
     return _own_step(state)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import abc
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -53,8 +55,8 @@ class Task(abc.ABC):
         """
 
     @abc.abstractmethod
-    def look(self, batch_size: int | None) -> None:
-        """Find out early what is wrong with the workload, without making the step ready.
+    def look(self, batch_sizes: Sequence[int]) -> None:
+        """Find out early what is wrong with the workload at some batch sizes, or at the usual one if there are none.
 
         Raises:
             StepbenchError: as :meth:`build`.
@@ -88,10 +90,10 @@ class WorkloadTask(Task):
         with building(policy, seed):
             return _built(self._model(), self.feed, batch_size or self.usual_batch_size)
 
-    def look(self, batch_size: int | None) -> None:
+    def look(self, batch_sizes: Sequence[int]) -> None:
         """As :class:`Task` says."""
         with building("float32", 0):
-            _check_batch_size(self._model(), batch_size or self.usual_batch_size)
+            _check_batch_sizes(self._model(), self.feed, batch_sizes or (self.usual_batch_size,))
 
     def _model(self) -> keras.Model:
         model, replaced = compiled_model(self._workload)
@@ -114,11 +116,11 @@ class ScriptTask(Task):
             model = self._run()
             return _built(model, self.feed, batch_size or self.usual_batch_size)
 
-    def look(self, batch_size: int | None) -> None:
+    def look(self, batch_sizes: Sequence[int]) -> None:
         """As :class:`Task` says."""
         with building("float32", 0):
             model = self._run()
-            _check_batch_size(model, batch_size or self.usual_batch_size)
+            _check_batch_sizes(model, self.feed, batch_sizes or (self.usual_batch_size,))
 
     def _run(self) -> keras.Model:
         reached = run_to_fit(self._script)
@@ -144,11 +146,11 @@ class TrainingTask(Task):
             batch = self.feed.take(1, batch_size or self.usual_batch_size)[0]
             return training_state(built.step, built.optimizers, built.variables, built.evaluate, batch)
 
-    def look(self, batch_size: int | None) -> None:
+    def look(self, batch_sizes: Sequence[int]) -> None:
         """As :class:`Task` says."""
         with building("float32", 0):
             self._built()
-        self.feed.check_batch_size(batch_size or self.usual_batch_size)
+        _check_batch_sizes(None, self.feed, batch_sizes or (self.usual_batch_size,))
 
     def _built(self) -> Built:
         built = self._training.build(self._source)
@@ -161,17 +163,19 @@ class TrainingTask(Task):
 
 
 def _built(model: keras.Model, feed: Feed, batch_size: int) -> TrainState:
-    _check_batch_size(model, batch_size)
+    _check_batch_sizes(model, feed, (batch_size,))
     return model_state(model, feed.take(1, batch_size)[0])
 
 
-def _check_batch_size(model: keras.Model, batch_size: int) -> None:
-    for tensor in getattr(model, "inputs", None) or ():
+def _check_batch_sizes(model: keras.Model | None, feed: Feed, batch_sizes: Sequence[int]) -> None:
+    for batch_size, tensor in itertools.product(batch_sizes, getattr(model, "inputs", None) or ()):
         if tensor.shape and tensor.shape[0] not in (None, batch_size):
             raise StepbenchError(
                 f"The model is made for batches of {tensor.shape[0]}: use --batch-size {tensor.shape[0]}, "
                 f"not {batch_size}."
             )
+    for batch_size in batch_sizes:
+        feed.check_batch_size(batch_size)
 
 
 def _handed_to_fit(arguments: dict[str, Any]) -> tuple[FitData, FitData | None]:

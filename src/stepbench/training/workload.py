@@ -66,8 +66,7 @@ class Workload:
     """Gives a model, compiled or not, a new one each time."""
     data: Callable[[DataSource], Any]
     """Gives a :class:`Dataset`, or a pair of training and test data, each what ``fit`` takes as ``x``: a tuple
-    ``(x, y[, sample_weight])``, a ``tf.data.Dataset`` of batches, a ``keras.utils.PyDataset``, a generator of
-    batches."""
+    ``(x, y[, sample_weight])``, a ``tf.data.Dataset`` of batches, a ``keras.utils.PyDataset``, or a generator."""
     loss: Any = None
     """What ``compile`` takes, or a function without arguments that gives it. None leaves what the model was compiled
     with; one that was not compiled gets sparse categorical cross-entropy from logits."""

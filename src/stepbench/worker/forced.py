@@ -117,6 +117,10 @@ class ForcedStep:
                 break
         return outcome
 
+    def digest(self) -> str:
+        """Of the trained weights of now: equal for bit-identical ones."""
+        return _digest([wide(raw(weight)) for weight in self.trained])
+
     def _timed(self, batch: Batch) -> tuple[float, float]:
         if self.observer:
             self.observer.begin()
@@ -131,7 +135,6 @@ class ForcedStep:
     def _outcome(self, loss: float, before: Sequence[Array], skipped: int, seconds: float) -> Outcome:
         after = [wide(raw(weight)) for weight in self.trained]
         names, gradients = self._seen()
-        digest = hashlib.sha256(b"".join(weight.tobytes() for weight in after)).hexdigest()[:16]
         return Outcome(
             loss=loss,
             names=names,
@@ -140,7 +143,7 @@ class ForcedStep:
             statistics=[wide(raw(weight)) for weight in self._untrained],
             skipped=skipped,
             seconds=seconds,
-            digest=digest,
+            digest=_digest(after),
         )
 
     def _seen(self) -> tuple[list[str], list[Gradient]]:
@@ -154,6 +157,10 @@ class ForcedStep:
         if not taped:
             return [], []
         return [short_name(weight) for weight in self.trained], [taped.get(id(raw(weight))) for weight in self.trained]
+
+
+def _digest(weights: Sequence[Array]) -> str:
+    return hashlib.sha256(b"".join(weight.tobytes() for weight in weights)).hexdigest()[:16]
 
 
 def _named(application: Application, number: int) -> list[tuple[str, Gradient]]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
-from stepbench.errors import StepbenchError
+from stepbench.errors import NotApplicableError, StepbenchError
 from stepbench.records.cases import XLA, Device
 from stepbench.records.protocol import (
     Agree,
@@ -55,6 +55,8 @@ if TYPE_CHECKING:
 
 PR_SET_PDEATHSIG = 1
 OUT_OF_MEMORY_SCORE = "1000"
+LOOKED_AT = 4_096
+"""Training examples that are enough to see how a workload makes its batches."""
 
 
 def main() -> None:
@@ -100,6 +102,8 @@ def _send(replies: BinaryIO, reply: Reply) -> None:
 def _answer(worker: Worker, order: Order) -> Reply:
     try:
         return worker.carry_out(order)
+    except NotApplicableError as error:
+        return Failed(Failure(FailureKind.UNSUPPORTED, str(error)))
     except StepbenchError as error:
         # Wrong use is found before anything is measured; later it is a matter of the one case.
         return Refused(str(error)) if isinstance(order, Describe) else _error(str(error))
@@ -254,13 +258,14 @@ def _described(locator: str, order: Describe) -> tuple[str, Task]:
     """The name of a workload and its task, looked at for every batch size that is asked for."""
     from stepbench.training.data import resolve_source
     from stepbench.training.locate import load_workload
+    from stepbench.training.script import Script
     from stepbench.training.task import open_task
 
     workload = load_workload(locator)
-    largest = max(order.batch_sizes, default=1)
-    task = open_task(workload, resolve_source(order.data, limit=largest))
-    for batch_size in order.batch_sizes or (None,):
-        task.look(batch_size)
+    # A pipeline over fewer examples may make smaller batches than its own; a script has all of them by then.
+    limit = None if isinstance(workload, Script) else max(LOOKED_AT, *order.batch_sizes, 0)
+    task = open_task(workload, resolve_source(order.data, limit=limit))
+    task.look(order.batch_sizes)
     return workload.name, task
 
 

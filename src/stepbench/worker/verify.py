@@ -84,6 +84,7 @@ class _Course:
         self._steps = 0
         self._losses: list[float | None] = []
         self._tests: list[Test] = []
+        self._initial = variant.observed.digest()
         if audit:
             audit.begin()
 
@@ -103,7 +104,7 @@ class _Course:
     def curve(self) -> Curve:
         """All that was seen."""
         faults, audited = (tuple(self._audit.faults), self._audit.audited) if self._audit else ((), 0)
-        return Curve(self._order.seed, tuple(self._losses), tuple(self._tests), faults, audited)
+        return Curve(self._order.seed, tuple(self._losses), tuple(self._tests), faults, audited, self._initial)
 
     def _call(self, batch: Batch) -> None:
         self._variant.state.reset_metrics()  # Keras' step gives its loss as a mean since the last reset.
