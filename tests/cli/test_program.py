@@ -83,8 +83,6 @@ WRONG_RUNS = [
     (["--precision", "float64"], "--precision knows no 'float64': use float32, mixed_bfloat16, mixed_float16"),
     (["--device", "tpu"], "--device knows no 'tpu': use cpu, gpu"),
     (["--batch-size", "0"], "--batch-size takes whole numbers from 1 "),
-    (["--batch-size", "9" * 5000], "--batch-size takes whole numbers from 1 "),
-    (["--steps-per-call", "0"], "--steps-per-call takes whole numbers from 1 "),
     (["--replicates", "0"], "--replicates must be at least 1, not 0"),
     (["--rounds", "-1"], "--rounds must be at least 1, not -1"),
     (["--workload", "nope"], "There is no workload 'nope': use cifar-cnn, 'package.module:attribute', 'path/to/"),
@@ -102,13 +100,8 @@ WRONG_RUNS = [
 WRONG_TRAININGS = [
     (["--execution", "nope"], "There is no execution 'nope': use eager, graph, xla, keras, or name the file"),
     (["--execution", "eager", "--steps-per-call", "2"], "The execution eager runs one step a call: use graph or xla"),
-    (["--precision", "half"], "--precision knows no 'half': use float32, mixed_bfloat16, mixed_float16"),
-    (["--device", "tpu"], "--device knows no 'tpu': use cpu, gpu"),
-    (["--batch-size", "0"], "--batch-size takes whole numbers from 1 "),
     (["--epochs", "0"], "--epochs takes whole numbers from 1 "),
     (["--limit", "0"], "The limit must be at least 1 training example, not 0"),
-    (["--workload", "nope"], "There is no workload 'nope': use cifar-cnn, 'package.module:attribute', 'path/to/"),
-    (["--plugin", "missing.py"], "There is no file missing.py: give the path"),
     (["--data", "empty"], "holds neither cifar-10-batches-py nor cifar-10-batches-bin"),
 ]
 WRONG_REPORTS = [

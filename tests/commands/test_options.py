@@ -83,14 +83,6 @@ def test_what_is_no_duration_is_refused_with_examples(text: str) -> None:
     assert len(line) < 200
 
 
-@pytest.mark.parametrize("option", ["replicates", "rounds"])
-@pytest.mark.parametrize("value", [0, -3])
-def test_counts_below_one_are_refused_before_anything_is_started(option: str, value: int) -> None:
-    counts = {"replicates": 1, "rounds": 1, option: value}
-    line = refusal(lambda: measuring_request(replicates=counts["replicates"], rounds=counts["rounds"]))
-    assert line == f"--{option} must be at least 1, not {value}."
-
-
 @given(st.text(max_size=30))
 def test_any_text_is_taken_or_refused_in_one_line(text: str) -> None:
     parsers: tuple[Callable[[], object], ...] = (
@@ -152,17 +144,3 @@ def test_a_file_that_may_not_be_looked_at_is_refused(monkeypatch: pytest.MonkeyP
 def test_the_default_request_is_three_executions_by_three_precisions_on_all_devices() -> None:
     assert measuring_request() == Request()
     assert measuring_request().devices is None
-
-
-def test_a_request_holds_what_was_asked_for() -> None:
-    request = measuring_request(
-        execution="xla,graph", precision="float32", device="cpu", batch_size="8,4", steps_per_call="2", timeout="2m"
-    )
-    assert request == Request(
-        executions=("xla", "graph"),
-        precisions=(Precision.FLOAT32,),
-        devices=(Device.CPU,),
-        batch_sizes=(8, 4),
-        steps_per_call=(2,),
-        timeout_s=120.0,
-    )

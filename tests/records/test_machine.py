@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import Any
 
 import msgspec
@@ -152,11 +150,3 @@ def test_a_repository_has_a_short_name() -> None:
     assert str(Repository(commit="0123456789abcdef", dirty=False)) == "0123456789ab"
     assert str(Repository(commit="0123456789abcdef", dirty=True)) == "0123456789ab-dirty"
     assert str(Repository()) == "no commit"
-
-
-def test_reading_stored_environments_loads_nothing_heavy() -> None:
-    code = (
-        "import sys, stepbench.records.machine; print({'tensorflow', 'numpy', 'psutil', 'pynvml'} & set(sys.modules))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"
