@@ -29,8 +29,6 @@ FAULTY = {
     "nan": (FailureKind.NON_FINITE, "after the first step"),
     "nan-later": (FailureKind.NON_FINITE, "steps"),
     "retracing": (FailureKind.NOT_PROVED, "traced again while it was timed"),
-    "misanswering": (FailureKind.ERROR, "not understood"),
-    "babbling": (FailureKind.ERROR, "not understood"),
 }
 
 
