@@ -20,7 +20,7 @@ from stepbench.records.store import JOURNAL_FILE, Run, Store, session_of
 
 EXECUTIONS = ("eager", "graph")
 REPLICATES = 2
-ROUNDS = 16  # So many that a busy machine notices before the last one that the first ones are done.
+ROUNDS = 12  # So many that a busy machine notices before the last one that the first ones are done.
 LONG_S = 300
 
 Blocks = list[tuple[str, int, Block]]
@@ -80,9 +80,11 @@ def stop_in_the_middle(results: Path, arguments: tuple[str, ...], number: signal
     wanted = len(journal_of(results)) + 2 * len(EXECUTIONS)
     with command(results, arguments) as process:
         assert soon(lambda: len(journal_of(results)) >= wanted or process.poll() is not None, LONG_S)
+        process.send_signal(signal.SIGSTOP)  # On a busy machine it would be rounds further before all are looked at.
         workers = workers_of(process.pid)
         stopped = sum(worker.status() == psutil.STATUS_STOPPED for worker in workers)
         process.send_signal(number)
+        process.send_signal(signal.SIGCONT)
         soon(lambda: not workers_of(process.pid), 2)
         survivors = workers_of(process.pid)
         _, errors = process.communicate(timeout=LONG_S)
