@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pytest
-import ruptures
 from chances import most
 
 from stepbench.judge import history
@@ -174,6 +173,8 @@ def test_a_level_that_lasts_three_runs_is_left_as_it_is() -> None:
 
 def least_cost(levels: Sequence[float]) -> float:
     """The least penalised sum of squares, by dynamic programming over every number of changes."""
+    import ruptures
+
     signal = np.array(levels)[:, None]
     search = ruptures.Dynp(model="l2", min_size=SEGMENT, jump=1).fit(signal)
     ends = [[len(levels)], *(search.predict(n_bkps=count) for count in range(1, len(levels) // SEGMENT))]
