@@ -55,6 +55,8 @@ if TYPE_CHECKING:
 
 PR_SET_PDEATHSIG = 1
 OUT_OF_MEMORY_SCORE = "1000"
+LOOKED_AT = 4_096
+"""Training examples that are enough to see how a workload makes its batches."""
 
 
 def main() -> None:
@@ -256,11 +258,13 @@ def _described(locator: str, order: Describe) -> tuple[str, Task]:
     """The name of a workload and its task, looked at for every batch size that is asked for."""
     from stepbench.training.data import resolve_source
     from stepbench.training.locate import load_workload
+    from stepbench.training.script import Script
     from stepbench.training.task import open_task
 
     workload = load_workload(locator)
-    largest = max(order.batch_sizes, default=1)
-    task = open_task(workload, resolve_source(order.data, limit=largest))
+    # A pipeline over fewer examples may make smaller batches than its own; a script has all of them by then.
+    limit = None if isinstance(workload, Script) else max(LOOKED_AT, *order.batch_sizes, 0)
+    task = open_task(workload, resolve_source(order.data, limit=limit))
     task.look(order.batch_sizes)
     return workload.name, task
 
