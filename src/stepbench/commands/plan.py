@@ -63,7 +63,7 @@ def make_plan(request: Request, checkout: Checkout | None = None) -> Planned:
     )
     if any(map(is_script, plan.workloads.values())):
         plan = msgspec.structs.replace(
-            plan, remarks=(*plan.remarks, f"in all it will be run some {_script_runs(plan)} times")
+            plan, remarks=(*plan.remarks, f"In all it will be run some {_script_runs(plan)} times")
         )
     return Planned(plan, described.data)
 

@@ -51,7 +51,7 @@ def train(asked: TrainRequest, view: TrainingView) -> Evaluation:
     check_execution(case.variant.execution, asked.request.plugins)
     trainer = _trainer(asked, case, source)
     case = trainer.case
-    view.begin(trainer.state.model, case.id, source.name, asked.epochs)
+    view.begin(trainer.state.keras_model, case.id, source.name, asked.epochs)
     checkpoints = _checkpoints(asked, case, source.name)
     epochs = list(checkpoints.restore(trainer.state, asked.epochs) if checkpoints else ())
     view.restored(epochs)

@@ -36,8 +36,9 @@ class TrainingView:
         self._bar.stop()
 
     def begin(self, model: Any, case_id: str, data: str, epochs: int) -> None:
-        """Show the model's layers and what will be done."""
-        model.summary(print_fn=_say)
+        """Show the model's layers, if there is a Keras model, and what will be done."""
+        if model is not None:
+            model.summary(print_fn=_say)
         _say(f"{case_id}, data {data}, {epochs} epoch{'s' * (epochs > 1)}")
 
     def restored(self, epochs: Sequence[Epoch]) -> None:
