@@ -201,7 +201,8 @@ def _make_variables(model: keras.Model, batch: Batch) -> tuple[tf.Variable, ...]
     if overrides_step(model) or type(model).test_step is not keras.Model.test_step:
         traced = _variables_of_trace(model.train_step, batch)
     else:
-        traced = None if _variables_of_trace(model.test_step, batch) is None else ()
+        # It touches what Keras keeps to a layer too: the states of a stateful recurrent one.
+        traced = _variables_of_trace(model.test_step, batch)
     if model.optimizer is not None and not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
     return traced
