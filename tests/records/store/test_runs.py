@@ -38,6 +38,13 @@ def test_latest_is_a_relative_link_to_the_newest_run(store: Store) -> None:
     assert sorted(path.name for path in store.root.iterdir() if path.name.startswith(".")) == []
 
 
+def test_without_a_link_as_in_a_fresh_clone_the_newest_run_is_the_latest(store: Store) -> None:
+    begin(store)
+    run = begin(store)
+    (store.root / LATEST).unlink()
+    assert store.read().run_id == run.run_id
+
+
 def test_a_folder_that_already_bears_the_name_latest_is_left_alone(store: Store) -> None:
     (store.root / LATEST / "precious").mkdir(parents=True)
     run = begin(store)
