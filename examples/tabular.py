@@ -24,13 +24,13 @@ def build_model() -> keras.Model:
     """The network on rows of shape (batch, 20), giving logits of shape (batch, 4)."""
     return keras.Sequential(
         [
-            keras.Input((FEATURES,)),  # With an input the model is built at once, as stepbench needs it.
+            keras.Input((FEATURES,)),
             layers.Dense(64, activation="relu"),
             layers.BatchNormalization(),
             layers.Dropout(0.2),
             layers.Dense(64, activation="relu"),
             layers.Dense(CLASSES),
-            # Under a mixed precision the layers compute in half precision, but the loss needs float32.
+            # Under a mixed precision the layers compute in half precision; the loss is better computed in float32.
             layers.Activation("linear", dtype="float32", name="logits"),
         ],
         name="tabular",

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from builders import make_case
 
-from stepbench.commands.plan import make_plan
-from stepbench.commands.request import measuring_request
+from stepbench.commands.plan import checked, make_plan
+from stepbench.commands.request import Request, measuring_request
 from stepbench.engine import pool
 from stepbench.engine.worktrees import Checkout
 from stepbench.errors import StepbenchError
@@ -91,3 +91,10 @@ def test_a_plan_is_about_the_files_of_the_revision_that_is_measured() -> None:
     }.items():
         assert checkout.located(place) == there
         assert Checkout(Revision("", ""), OWN).located(place) == place
+
+
+def test_arguments_of_a_script_are_refused_where_there_is_none() -> None:
+    with pytest.raises(StepbenchError, match="--script-args goes with a training script"):
+        checked(Request(script_args="--epochs 3"))
+    (place,) = checked(Request(workloads=("train.py",), script_args="--epochs 3")).workloads
+    assert place == "train.py --epochs 3"

@@ -6,6 +6,7 @@ import places
 import pytest
 
 from stepbench import cli
+from stepbench.errors import StepbenchError
 from stepbench.records.cases import Device
 from stepbench.records.protocol import Describe
 from stepbench.training.devices import use_device
@@ -39,6 +40,12 @@ def test_script_is_told_with_all_of_its_examples() -> None:
     _, task = _described(locator, Describe((locator,), ("graph",), (), "synthetic", (16,)))
     assert "it trains Sequential waves" in task.remarks[0]
     assert "of 8,000 examples; callbacks, epochs decide nothing here" in task.remarks[0]
+
+
+def test_file_of_a_workload_that_is_named_as_a_script_is_told_from_one() -> None:
+    locator = f"{EXAMPLES}/gan.py"
+    with pytest.raises(StepbenchError, match=rf"gan\.py defines a workload: use --workload {locator}:gan\."):
+        _described(locator, Describe((locator,), ("graph",), (), "synthetic", ()))
 
 
 def test_training_without_a_keras_model_is_trained_and_evaluated(

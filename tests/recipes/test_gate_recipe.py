@@ -178,7 +178,7 @@ def test_the_workflow_names_only_what_exists() -> None:
     GateSettings(share("--threshold", settings["--threshold"]), budget_s=duration("--budget", settings["--budget"]))
 
 
-@pytest.mark.parametrize("file", [WORKFLOW, ROOT / "docs" / "ci.md"], ids=lambda file: file.name)
+@pytest.mark.parametrize("file", [WORKFLOW, ROOT / "docs" / "gate.md"], ids=lambda file: file.name)
 def test_the_recipe_reads_every_variable_that_is_named(file: Path) -> None:
     named = set(re.findall(r"GATE_[A-Z]+", file.read_text()))
     assert named
@@ -186,6 +186,6 @@ def test_the_recipe_reads_every_variable_that_is_named(file: Path) -> None:
 
 
 def test_the_pages_options_of_pytest_exist(pytestconfig: pytest.Config) -> None:
-    named = set(re.findall(r"--stepbench-[a-z]+", (ROOT / "docs" / "ci.md").read_text()))
+    named = set(re.findall(r"--stepbench-[a-z]+", (ROOT / "docs" / "gate.md").read_text()))
     assert {"--stepbench-gate", "--stepbench-threshold", "--stepbench-budget"} <= named
     assert {name for name in named if not hasattr(pytestconfig.option, name[2:].replace("-", "_"))} == set()

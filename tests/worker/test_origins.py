@@ -56,3 +56,10 @@ def test_code_of_another_revision_is_refused_also_through_a_link(
 def test_a_revision_of_which_nothing_is_imported_is_refused(sides: tuple[Path, Path]) -> None:
     with pytest.raises(StepbenchError, match="Nothing of this revision is imported"):
         check_origins(*sides)
+
+
+def test_a_script_is_of_the_revision_in_which_it_was_run(sides: tuple[Path, Path]) -> None:
+    base, tree = sides
+    check_origins(base, tree, base / "lib" / "both.py")
+    with pytest.raises(StepbenchError, match="Nothing of this revision is imported"):
+        check_origins(base, tree, tree / "lib" / "both.py")

@@ -86,6 +86,8 @@ def checked(request: Request) -> Request:
     for execution in request.executions:
         check_execution(execution, request.plugins)
     _cases(request, {UNNAMED: 1}, request.devices or (Device.CPU,))
+    if request.script_args and not any(map(is_script, request.workloads)):
+        raise StepbenchError("--script-args goes with a training script: name one, as in --workload path/to/script.py.")
     workloads = tuple(_with_arguments(place, request.script_args) for place in request.workloads)
     return replace(request, data=_absolute_data(request.data), workloads=workloads, script_args="")
 

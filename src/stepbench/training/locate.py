@@ -57,6 +57,11 @@ def is_script(locator: str) -> bool:
     return bool(words) and words[0].endswith(".py")
 
 
+def script_of(locator: str) -> Path | None:
+    """The file of a training script; None for another kind of workload."""
+    return Path(shlex.split(locator)[0]) if is_script(locator) else None
+
+
 def _called(factory: object, locator: str) -> object:
     if not callable(factory):
         return factory

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from stepbench.errors import StepbenchError
+from stepbench.training.workload import Training, Workload
 
 if TYPE_CHECKING:
     import keras
@@ -79,6 +80,8 @@ def run_to_fit(script: Script) -> Reached:
             raise StepbenchError(
                 f"{script.path.name} raised {type(error).__name__} before it called fit(): {error}."
             ) from error
+    if defined := [name for name, found in vars(module).items() if isinstance(found, Workload | Training)]:
+        raise StepbenchError(f"{script.path.name} defines a workload: use --workload {script.path}:{defined[0]}.")
     raise StepbenchError(
         f"{script.path.name} ended without calling fit() on a Keras model: name a script that does, or write a "
         "stepbench.Training for a loop of its own."

@@ -202,6 +202,7 @@ class Worker:
 
     def _prepare(self, order: Prepare) -> Prepared:
         from stepbench.training.devices import use_device
+        from stepbench.training.locate import script_of
         from stepbench.training.variants import execution_named
         from stepbench.worker.origins import check_origins
         from stepbench.worker.timing import WarmCase, ring_batches
@@ -216,7 +217,8 @@ class Worker:
         self._block_seconds = order.block_seconds
         self._warm = WarmCase(order.case, task, order.seed, order.slowdown)
         if order.elsewhere:
-            check_origins(Path(order.root).resolve(), Path(order.elsewhere).resolve())
+            script = script_of(order.workload)
+            check_origins(Path(order.root).resolve(), Path(order.elsewhere).resolve(), script)
         calls = self._warm.calls_in(order.block_seconds)
         return Prepared(self._warm.phases(self._import_s, data_s), self._warm.evidence, calls)
 

@@ -9,7 +9,7 @@ from types import ModuleType
 from stepbench.errors import StepbenchError
 
 
-def check_origins(root: Path, elsewhere: Path) -> None:
+def check_origins(root: Path, elsewhere: Path, script: Path | None = None) -> None:
     """Refuse what is not of this revision: nothing imported from it, or a module from elsewhere that it has too.
 
     The latter is what an editable installation does. What ``elsewhere`` alone has, such as files that git ignores, is
@@ -18,11 +18,14 @@ def check_origins(root: Path, elsewhere: Path) -> None:
     Args:
         root: the folder of the revision that is to be measured.
         elsewhere: that of another one.
+        script: that was run, which is no module.
 
     Raises:
         StepbenchError: when it is so.
     """
     places = {name: place for name, module in sorted(sys.modules.items()) if (place := _place(module))}
+    if script is not None:
+        places[script.name] = script.resolve()
     if not any(place.is_relative_to(root) for place in places.values()):
         raise StepbenchError("Nothing of this revision is imported: name a workload or plugin that lies in it.")
     for name, place in places.items():

@@ -38,6 +38,13 @@ def test_latest_is_a_relative_link_to_the_newest_run(store: Store) -> None:
     assert sorted(path.name for path in store.root.iterdir() if path.name.startswith(".")) == []
 
 
+def test_without_a_link_as_in_a_fresh_clone_the_newest_run_is_the_latest(store: Store) -> None:
+    for number in (2, 3, 1):
+        store.write(msgspec.structs.replace(FINISHED, run_id=f"2026010{number}"))
+    assert not (store.root / LATEST).exists()
+    assert store.read().run_id == "20260103"
+
+
 def test_a_folder_that_already_bears_the_name_latest_is_left_alone(store: Store) -> None:
     (store.root / LATEST / "precious").mkdir(parents=True)
     run = begin(store)

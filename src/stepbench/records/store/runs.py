@@ -163,6 +163,8 @@ class Store:
             if files.is_file(folder / RUN_FILE):
                 return folder.resolve()
         if name == LATEST:
+            if newest := max(self.root.glob(f"[!.]*/{RUN_FILE}"), default=None):  # In a copy that has no link.
+                return newest.parent.resolve()
             raise StepbenchError(f"There is no run in {self.root}: make one with 'stepbench run'.")
         raise StepbenchError(f"There is no run {name!r}, neither in {self.root} nor as a folder with a {RUN_FILE}.")
 
