@@ -181,6 +181,9 @@ class Sharpness(keras.Model):  # type: ignore[misc] # Keras has no types.
         super().__init__()
         self.body = layers.Dense(16, activation="tanh")
         self.head = layers.Dense(CLASSES)
+        self.body.build((None, FEATURES))  # Its step asks for the weights before it calls the model.
+        self.head.build((None, 16))
+        self.built = True
 
     def call(self, inputs: Any) -> Any:
         return self.head(self.body(inputs))
@@ -188,22 +191,21 @@ class Sharpness(keras.Model):  # type: ignore[misc] # Keras has no types.
     def train_step(self, data: Any) -> Any:
         x, y = data
         weights = self.trainable_variables
-        gradients = self._gradients(x, y)
+        loss, gradients = self._gradients(x, y)
         size = tf.linalg.global_norm(gradients)
         moves = [0.05 * gradient / tf.cast(size + 1e-12, gradient.dtype) for gradient in gradients]
         for weight, move in zip(weights, moves, strict=True):
             weight.assign_add(move)
-        uphill = self._gradients(x, y)
+        _, uphill = self._gradients(x, y)
         for weight, move in zip(weights, moves, strict=True):
             weight.assign_sub(move)
         self.optimizer.apply_gradients(zip(uphill, weights, strict=True))
-        return {metric.name: metric.result() for metric in self.metrics}
+        return {"loss": loss}
 
-    def _gradients(self, x: Any, y: Any) -> list[Any]:
+    def _gradients(self, x: Any, y: Any) -> tuple[Any, list[Any]]:
         with tf.GradientTape() as tape:
             loss = self.compute_loss(y=y, y_pred=self(x, training=True))
-        self._loss_tracker.update_state(loss)
-        return list(tape.gradient(loss, self.trainable_variables))
+        return loss, list(tape.gradient(loss, self.trainable_variables))
 
 
 class Adversaries(keras.Model):  # type: ignore[misc] # Keras has no types.
