@@ -115,12 +115,14 @@ class FakeWorker:
         if isinstance(order, MakeTrajectory):
             if "lost" in order.workload:
                 return _failed(f"There is no file {order.workload}.")
-            Path(order.file).write_bytes(b"a trajectory")
-            return TrajectoryMade("float64")
+            folder = Path(order.folder)
+            folder.mkdir()
+            (folder / "trajectory").write_bytes(b"a trajectory")
+            return TrajectoryMade(dict.fromkeys((case.variant.precision.value for case in order.cases), "float64"))
         if isinstance(order, Train):
             return _train(order)
         _misbehave(order.case, self._replies)
-        assert Path(order.file).read_bytes() == b"a trajectory"
+        assert Path(order.folder, "trajectory").read_bytes() == b"a trajectory"
         return Agreed(_agreement(order.case))
 
 
@@ -129,7 +131,7 @@ def _without_case(order: Describe | Attain | Count | Examine) -> Reply:
         case Describe():
             if order.workloads == ("nothing",):
                 raise StepbenchError("There is no workload 'nothing'.")
-            return Described({"tiny": order.workloads[0]}, "synthetic", ("cpu",))
+            return Described({"tiny": order.workloads[0]}, "synthetic", ("cpu",), {"tiny": 64})
         case Attain():
             return Attained(Attainable(order.device, dict.fromkeys(order.dtypes, 1e11), 1e10))
         case Count():
