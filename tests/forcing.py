@@ -71,12 +71,12 @@ def agreement(workload: Kind, case: Case, *others: Case) -> Agreement:
     return agreement_from(folder, workload, case)
 
 
-def agreement_from(folder: Path, workload: Kind, case: Case) -> Agreement:
+def agreement_from(folder: Path, workload: Kind, case: Case, seed: int = 0) -> Agreement:
     """Level 1 of a case, from a trajectory that is there."""
     with own_tapes():
         task = open_task(workload, SOURCE)
         like = stacked(task.feed.take(case.steps_per_call, case.batch_size))
-        return VariantStep(case, task, seed=0).agree(folder, like)
+        return VariantStep(case, task, seed).agree(folder, like)
 
 
 @dataclasses.dataclass

@@ -319,3 +319,24 @@ OPTIMIZERS: dict[str, Callable[[], Any]] = {
     "lamb": lambda: optimizers.Lamb(0.01),
     "muon": lambda: optimizers.Muon(0.01),
 }
+
+
+@keras.saving.register_keras_serializable("kinds")
+class Narrow(layers.Layer):  # type: ignore[misc] # Keras has no types.
+    """Multiplies by a constant that it keeps in float32, whatever its policy."""
+
+    def call(self, inputs: Any) -> Any:
+        return tf.cast(tf.cast(inputs, keras.config.floatx()) * tf.constant(2.0, tf.float32), inputs.dtype)
+
+
+def narrow_model() -> keras.Model:
+    return classifier(layers.Dense(16), Narrow())
+
+
+def unbuildable_model() -> keras.Model:
+    if keras.config.floatx() == "float64":
+        raise KeyError("There is no float64 here.")
+    return dense_model()
+
+
+NARROW, UNBUILDABLE = kind("narrow", narrow_model), kind("unbuildable", unbuildable_model)

@@ -54,8 +54,16 @@ PLANTED: list[tuple[Case, dict[str, Any], str]] = [
     (make_case(), {"devices": ("gpu",)}, "lie on gpu, not on cpu"),
     (make_case(GRAPH, BFLOAT16), {"variable_dtypes": ("bfloat16",)}, "kept in bfloat16, not in float32"),
     (make_case(GRAPH, BFLOAT16), {"variable_dtypes": ("float16", "float32")}, "kept in float16, not in float32"),
-    (make_case(EAGER), {"eager_updates": 0, "compute_ops": {"graph": {"float32": 12}}}, "claims to be eager, but the step runs inside compiled functions"),
-    (make_case(EAGER), {"eager_updates": 0, "compute_ops": {"xla": {"float32": 12}}}, "claims to be eager, but the step runs inside compiled functions"),
+    (
+        make_case(EAGER),
+        {"eager_updates": 0, "compute_ops": {"graph": {"float32": 12}}},
+        "claims to be eager, but the step runs inside compiled functions",
+    ),
+    (
+        make_case(EAGER),
+        {"eager_updates": 0, "compute_ops": {"xla": {"float32": 12}}},
+        "claims to be eager, but the step runs inside compiled functions",
+    ),
     (
         make_case(EAGER),
         {"compute_ops": {"eager": {"float32": 11}, "graph": {"float32": 1}}},

@@ -316,9 +316,9 @@ def test_a_fault_that_the_audit_saw_is_different_whatever_the_losses_say() -> No
     mine, reference = simulated(np.random.default_rng(34), 8)
     assert judge_curves(mine, reference, SETTINGS).verdict is Verdict.EQUIVALENT
     found = judge_curves(faulty(mine[:1], 49), reference, SETTINGS)
-    assert found == Equivalence(
-        Verdict.DIFFERENT, ("update of dense/kernel is off after 49 in step 50 (seed 0)",)
-    ), "one seed is enough"
+    assert found == Equivalence(Verdict.DIFFERENT, ("update of dense/kernel is off after 49 in step 50 (seed 0)",)), (
+        "one seed is enough"
+    )
 
 
 def test_the_first_faults_are_told_and_the_rest_is_counted() -> None:

@@ -27,7 +27,6 @@ def make_curve(seed: int, loss: float) -> Curve:
     return Curve(seed, (2.3, 1.5, loss), (Evaluation(3, loss, figures={"accuracy": 0.7}),))
 
 
-
 def make_agreement(*, wrong: bool = False, step_s: float = 0.01, **changes: Any) -> Agreement:
     error = TensorError("dense/kernel", 0.02 if wrong else 1e-7, math.log(1.02) if wrong else 1e-8, 1e-7)
     loss = TensorError("loss", 1e-7, 1e-8, 1e-7)
@@ -146,6 +145,14 @@ def test_a_users_bit_identical_training_is_recognised_after_one_seed() -> None:
             "level 2 inherited from graph/float32: its trainings are bit-identical",
         ),
     )
+
+
+def test_a_users_training_in_which_the_audit_saw_a_fault_is_its_own_even_if_its_losses_are_the_anchors() -> None:
+    anchor = trained(GRAPH, loss=LOSS)
+    curve = msgspec.structs.replace(anchor.curves[0], faults=(Fault(2, "update of dense/kernel is off"),))
+    users = msgspec.structs.replace(trained(USERS), curves=(curve,))
+    assert trains_for(users, by_case([anchor, users])) == users
+    assert judged([anchor, users], users).verdict is Verdict.DIFFERENT
 
 
 def test_a_users_training_that_differs_in_the_last_bit_is_its_own() -> None:
