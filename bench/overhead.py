@@ -16,8 +16,8 @@ from stepbench.records.cases import Case, Device, Precision, Variant
 from stepbench.training.data import resolve_source
 from stepbench.training.devices import use_device
 from stepbench.training.locate import load_workload
-from stepbench.training.task import open_task
 from stepbench.training.step import loss_of
+from stepbench.training.task import open_task
 from stepbench.worker.timing import WarmCase
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, optimizers
 
-from stepbench import Built, DataSource, Dataset, Training, Workload
+from stepbench import Built, Dataset, DataSource, Training, Workload
 
 BATCH = 16
 FEATURES, CLASSES, TOKENS, LENGTH = 8, 3, 12, 6
