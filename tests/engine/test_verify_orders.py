@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import faking
 import pytest
 from builders import make_case, make_failed, make_plan
 
+from stepbench.engine import pool
 from stepbench.engine.verify import verify
 from stepbench.judge.training import Verdict
 from stepbench.judge.verify import judge_cases
@@ -17,8 +19,6 @@ from stepbench.records.cases import Case, Verification
 from stepbench.records.progress import Progress
 from stepbench.records.run import Event, FailureKind, Measurement, assemble
 from stepbench.records.store import LOGS_FOLDER
-
-pytestmark = pytest.mark.usefixtures("fake_workers")
 
 SETTINGS = Verification(seeds=4, steps=90)
 EAGER, GRAPH, XLA, HALF, OWN = (
@@ -72,29 +72,43 @@ def own(execution: str) -> Case:
     return make_case(execution, workload="tiny")
 
 
-def test_the_anchor_and_those_that_differ_by_more_than_rounding_train_for_the_rest(tmp_path: Path) -> None:
-    found = Verified((EAGER, GRAPH, XLA, HALF, OWN), tmp_path).run()
+@pytest.fixture(scope="module", autouse=True)
+def fake_workers() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pool, "COMMAND", faking.FAKE)
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Verified:
+    return Verified((EAGER, GRAPH, XLA, HALF, OWN), tmp_path_factory.mktemp("whole")).run()
+
+
+def test_the_anchor_and_those_that_differ_by_more_than_rounding_train_for_the_rest(whole: Verified) -> None:
+    found = whole
     # The user's own step is spared the rest once a whole training is bit-identical to the anchor's.
     assert found.trainings() == {GRAPH: SETTINGS.seeds, HALF: SETTINGS.seeds, OWN: 1}
     seeds = [[curve.seed for curve in found.of(case).curves] for case in (GRAPH, HALF)]
     assert seeds == [list(range(SETTINGS.seeds))] * 2
     assert {found.verdict(case) for case in found.cases} == {Verdict.EQUIVALENT}
-    assert not list(tmp_path.glob("trajectory-*"))
+    assert not list(found.folder.glob(".trajectory-*"))
     assert found.progress[-1].done == sum(found.trainings().values()) - 1
-    logs = [path.name for path in (tmp_path / LOGS_FOLDER).iterdir()]
-    assert len(logs) == 1 + len(found.cases) + len(found.trainings())
+    logs = [path.name for path in (found.folder / LOGS_FOLDER).iterdir()]
+    assert len(logs) == 1 + len(found.cases), "workers that compared steps go on to train"
 
 
 def test_what_goes_wrong_is_its_cases_own(tmp_path: Path) -> None:
-    wrong, crashing, raising, diverging = map(own, ("too-steep", "aborting", "raising-midway", "nan-midway"))
-    found = Verified((EAGER, GRAPH, HALF, wrong, crashing, raising, diverging), tmp_path).run()
-    assert found.verdict(wrong) is found.verdict(diverging) is Verdict.DIFFERENT
+    wrong, crashing, raising, diverging, faulty = map(
+        own, ("too-steep", "aborting", "raising-midway", "nan-midway", "faulty-midway")
+    )
+    found = Verified((GRAPH, HALF, wrong, crashing, raising, diverging, faulty), tmp_path).run()
+    assert {found.verdict(case) for case in (wrong, diverging, faulty)} == {Verdict.DIFFERENT}
     assert found.verdict(HALF) is Verdict.EQUIVALENT
     failures = [found.of(case).verification_failure for case in (crashing, raising)]
     assert [failure and failure.kind for failure in failures] == [FailureKind.CRASH, FailureKind.ERROR]
-    # Neither trains once it is decided: not at all what level 1 found wrong, not again what is no number any more.
+    # None trains once it is decided: not at all what level 1 found wrong, not again where a fault was seen.
     trainings = found.trainings()
-    assert (trainings[wrong], trainings[crashing], trainings[raising], trainings[diverging]) == (0, 0, 0, 1)
+    assert [trainings[case] for case in (wrong, crashing, raising, diverging, faulty)] == [0, 0, 0, 1, 1]
 
 
 def test_without_a_trajectory_no_case_is_verified_and_each_says_why(tmp_path: Path) -> None:
@@ -103,8 +117,7 @@ def test_without_a_trajectory_no_case_is_verified_and_each_says_why(tmp_path: Pa
     assert [failure and failure.message for failure in failures] == ["There is no file lost.py:workload."] * 2
 
 
-def test_what_is_known_is_not_done_again(tmp_path: Path) -> None:
-    whole = Verified((EAGER, GRAPH, HALF), tmp_path / "whole").run()
+def test_what_is_known_is_not_done_again(whole: Verified, tmp_path: Path) -> None:
     cut = whole.events[: len(whole.events) - 3]
     again = Verified(whole.cases, tmp_path / "cut", list(cut)).run()
     assert len(again.events) == len(whole.events)
