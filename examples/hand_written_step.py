@@ -18,7 +18,7 @@ import tensorflow as tf
 import stepbench
 
 if TYPE_CHECKING:
-    from stepbench.training.step import TrainState
+    from stepbench.training.state import TrainState
 
 Step = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 Update = Callable[[Sequence[tf.Tensor]], None]

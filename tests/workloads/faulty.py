@@ -13,12 +13,12 @@ import psutil
 import tensorflow as tf
 
 import stepbench
-from stepbench.training.step import train_step
+from stepbench.training.step import loss_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from stepbench.training.step import TrainState
+    from stepbench.training.state import TrainState
 
     Step = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -72,7 +72,7 @@ def exhausting(_: TrainState) -> Step:
 
 @stepbench.variant("nan")
 def nan(state: TrainState) -> Step:
-    step: Step = tf.function(lambda x, y: train_step(state, x, y) * NAN, autograph=False)
+    step: Step = tf.function(lambda x, y: loss_of(state.step((x, y))) * NAN, autograph=False)
     return step
 
 
@@ -129,5 +129,5 @@ def _spin() -> None:
 
 
 def _compiled(state: TrainState) -> Step:
-    step: Step = tf.function(lambda x, y: train_step(state, x, y), autograph=False)
+    step: Step = tf.function(lambda x, y: loss_of(state.step((x, y))), autograph=False)
     return step

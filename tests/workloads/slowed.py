@@ -11,11 +11,14 @@ import tensorflow as tf
 from keras import layers
 
 import stepbench
-from stepbench.training.step import train_step
+from stepbench.training.step import loss_of
 
 if TYPE_CHECKING:
-    from stepbench.training.step import TrainState
-    from stepbench.training.variants import Step
+    from collections.abc import Callable
+
+    from stepbench.training.state import TrainState
+
+    Step = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 FEATURES = 16
 CALLBACK_SECONDS, INPUT_SECONDS = 0.02, 0.08
@@ -46,7 +49,7 @@ def _with(state: TrainState, more: Any) -> Step:
     """The usual step, compiled, with something that its result depends on."""
 
     def step(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        loss = train_step(state, x, y)
+        loss = loss_of(state.step((x, y)))
         return loss + 0 * tf.cast(more(x), tf.float32)
 
     compiled: Step = tf.function(step, autograph=False)
@@ -91,7 +94,7 @@ def slow_input(state: TrainState) -> Step:
 
     def step(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         next(batches)
-        return train_step(state, x, y)
+        return loss_of(state.step((x, y)))
 
     return step
 
