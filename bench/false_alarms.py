@@ -1,54 +1,81 @@
-"""How often level 1 calls an innocent variant different: other executions, other seeds, other numbers of threads.
+"""How often level 1 calls an innocent step different: many kinds of models, all executions, precisions and seeds.
 
-Run: STEPBENCH_DATA=... python bench/false_alarms.py (about ten minutes on two cores)
+Run: python bench/false_alarms.py [SEEDS] (about 20 minutes a seed on two cores; default 2 seeds)
+Another number of threads, or oneDNN off: set TF_NUM_INTRAOP_THREADS or TF_ENABLE_ONEDNN_OPTS around it.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
+import dataclasses
+import itertools
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-STEPBENCH = str(Path(sys.executable).with_name("stepbench"))
-EXECUTIONS = "graph,xla,keras"
-SETTINGS: tuple[tuple[int, dict[str, str]], ...] = (
-    *((seed, {}) for seed in range(1, 6)),
-    (0, {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}),
-    (0, {"TF_ENABLE_ONEDNN_OPTS": "0"}),
-)
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+import forcing
+import kinds
+
+from stepbench.judge.one_step import complaints
+from stepbench.records.cases import BUILT_IN_EXECUTIONS, KERAS, Case, Precision
+from stepbench.training.task import open_task
+from stepbench.training.workload import Workload
+from stepbench.worker.reference import ReferenceMaker
 
 
-def judge(seed: int, environment: dict[str, str]) -> list[dict[str, dict[str, str]]]:
-    """The verdicts of level 1 alone."""
-    with tempfile.TemporaryDirectory() as results:
-        command = [STEPBENCH, "verify", "--execution", EXECUTIONS, "--seeds", "0", "--seed", str(seed)]
-        finished = subprocess.run(
-            [*command, "--results", results, "--format", "json"],
-            env={**os.environ, **environment},
-            stdout=subprocess.PIPE,
-            text=True,
-            check=False,
+@dataclasses.dataclass
+class Count:
+    """Of the judgements of innocent steps."""
+
+    judged: int = 0
+    different: int = 0
+    not_comparable: int = 0
+
+    def __str__(self) -> str:
+        # The rule of three: what is not seen in n trials is rarer than 3 / n, with 95 % confidence.
+        most = max(3, self.different) / max(1, self.judged)
+        return (
+            f"{self.different} false alarms in {self.judged} judgements (at most {most:.1%}), "
+            f"{self.not_comparable} more not comparable"
         )
-        cases: list[dict[str, dict[str, str]]] = json.loads(finished.stdout)["cases"]
-        return cases
+
+
+def cases_of(workload: forcing.Kind) -> tuple[Case, ...]:
+    executions = [one for one in BUILT_IN_EXECUTIONS if one != KERAS or isinstance(workload, Workload)]
+    return tuple(forcing.case_of(*axes) for axes in itertools.product(executions, Precision))
+
+
+def judge(workload: forcing.Kind, seed: int, count: Count) -> Iterator[str]:
+    """What is said of the steps of a workload that are called different."""
+    cases = cases_of(workload)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with forcing.own_tapes():
+            header = ReferenceMaker(open_task(workload, forcing.SOURCE), cases, seed).make(forcing.POINTS, folder)
+        for case in cases:
+            if case.variant.precision not in header.references:
+                continue  # Keras cannot run it either.
+            found = forcing.agreement_from(folder, workload, case, seed)
+            if found.not_comparable:
+                count.not_comparable += 1
+                continue
+            count.judged += 1
+            if wrong := complaints(found):
+                count.different += 1
+                yield f"{workload.name}, seed {seed}, {case.variant}: {'; '.join(wrong)}"
 
 
 def main() -> None:
-    judged = different = 0
-    for seed, environment in SETTINGS:
-        for case in judge(seed, environment):
-            verdict = case["equivalence"]["verdict"]
-            judged += verdict != "not_checked"
-            different += verdict == "different"
-            if verdict == "different":
-                sys.stdout.write(f"{case['id']}: {case['equivalence']['why']}\n")
-        sys.stdout.write(f"seed {seed}, {environment or 'as it is'}: {different} of {judged} so far are different\n")
-        sys.stdout.flush()
-    # The rule of three: what is not seen in n trials is rarer than 3 / n, with 95 % confidence.
-    sys.stdout.write(f"{different} false alarms in {judged} judgements; at most {max(3, different) / judged:.1%}\n")
+    count = Count()
+    for seed in range(int(sys.argv[1]) if len(sys.argv) > 1 else 2):
+        for workload in kinds.KINDS.values():
+            for line in judge(workload, seed, count):
+                sys.stdout.write(f"{line}\n")
+            sys.stdout.write(f"{workload.name}, seed {seed}: {count} so far\n")
+            sys.stdout.flush()
+    sys.stdout.write(f"{count}, over {len(kinds.KINDS)} kinds of models\n")
 
 
 if __name__ == "__main__":

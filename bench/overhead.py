@@ -15,13 +15,14 @@ from stepbench.judge.statistics import mean_interval
 from stepbench.records.cases import Case, Device, Precision, Variant
 from stepbench.training.data import resolve_source
 from stepbench.training.devices import use_device
-from stepbench.training.workload import load_workload
+from stepbench.training.locate import load_workload
+from stepbench.training.step import loss_of
+from stepbench.training.task import open_task
 from stepbench.worker.timing import WarmCase
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import tensorflow as tf
+    from stepbench.training.fit_data import Batch
+    from stepbench.training.variants import Call
 
 BATCH_SIZE = 64
 BLOCK_SECONDS = 0.1
@@ -29,22 +30,19 @@ ROUNDS = 500
 GROUPS = 20
 
 
-def bare_loop(
-    step: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], batches: list[tuple[tf.Tensor, tf.Tensor]], steps: int
-) -> float:
+def bare_loop(step: Call, batches: list[Batch], steps: int) -> float:
     """Seconds a step, timed as one would by hand."""
     started = time.perf_counter()
     for index in range(steps):
-        loss = step(*batches[index % len(batches)])
-    loss.numpy()  # Wait for the last step.
+        result = step(batches[index % len(batches)])
+    loss_of(result).numpy()  # Wait for the last step.
     return (time.perf_counter() - started) / steps
 
 
 def compare(precision: Precision) -> tuple[float, list[float]]:
     """The bare loop's median seconds a step, and the ratios engine / bare of each round."""
     case = Case("cifar-cnn", Variant("graph", precision), Device.CPU, BATCH_SIZE)
-    workload = load_workload("cifar-cnn")
-    warm = WarmCase(case, workload, workload.data(resolve_source("synthetic", limit=1024)), seed=0)
+    warm = WarmCase(case, open_task(load_workload("cifar-cnn"), resolve_source("synthetic", limit=1024)), seed=0)
     steps = warm.calls_in(BLOCK_SECONDS)
     ratios, bare = [], []
     for _ in range(ROUNDS):

@@ -20,16 +20,18 @@ from stepbench.judge.statistics import mean_interval
 from stepbench.records.cases import DEFAULT_EXECUTIONS, EAGER, XLA, Case, Device, Precision, Tracing, Variant
 from stepbench.training.data import resolve_source
 from stepbench.training.devices import use_device
-from stepbench.training.workload import load_workload
+from stepbench.training.locate import load_workload
+from stepbench.training.task import open_task
 from stepbench.worker.profile import trace_case
 from stepbench.worker.timing import WarmCase
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from stepbench.training.step import TrainState
+    from stepbench.training.fit_data import Batch
+    from stepbench.training.state import TrainState
 
-    Piece = Callable[[tf.Tensor, tf.Tensor], object]
+    Piece = Callable[[Batch], object]
 
 ROUNDS = 60
 BLOCK_SECONDS = 0.1
@@ -41,20 +43,21 @@ def pieces(state: TrainState, execution: str, whole: Piece) -> dict[str, Piece]:
     # A forward pass on the way to a backward pass keeps what every layer gave.
     layers = keras.Model(state.model.inputs, [layer.output for layer in state.model.layers])
 
-    def forward(x: tf.Tensor, _: tf.Tensor) -> Any:
-        return layers(x, training=True)
+    def forward(batch: Batch) -> Any:
+        return layers(batch[0], training=True)
 
-    def loss(x: tf.Tensor, y: tf.Tensor) -> Any:
-        outputs = forward(x, y)
+    def loss(batch: Batch) -> Any:
+        outputs, y = forward(batch), batch[1]
         return state.optimizer.scale_loss(state.loss(y, outputs[-1])), outputs
 
-    def backward(x: tf.Tensor, y: tf.Tensor) -> Any:
+    def backward(batch: Batch) -> Any:
+        x, y = batch
         with tf.GradientTape() as tape:
             value = state.optimizer.scale_loss(state.loss(y, state.model(x, training=True)))
         return tape.gradient(value, state.model.trainable_variables)
 
-    def update(x: tf.Tensor, y: tf.Tensor) -> Any:
-        gradients = backward(x, y)
+    def update(batch: Batch) -> Any:
+        gradients = backward(batch)
         state.optimizer.apply(gradients, state.model.trainable_variables)
         return gradients
 
@@ -72,14 +75,14 @@ def time_pieces(warm: WarmCase, cut: dict[str, Piece]) -> dict[str, list[float]]
     """Seconds a call of each piece, one value a round, in random order."""
     seconds: dict[str, list[float]] = {name: [] for name in cut}
     for piece in cut.values():
-        piece(*warm.ring[0])  # Compile.
+        piece(warm.ring[0])  # Compile.
     calls = warm.calls_in(BLOCK_SECONDS)
     for _ in range(ROUNDS):
         for name in random.sample(list(cut), len(cut)):
             warm.restore()
             started = time.perf_counter()
             for index in range(calls):
-                cut[name](*warm.ring[index % len(warm.ring)])
+                cut[name](warm.ring[index % len(warm.ring)])
             tf.test.experimental.sync_devices()
             seconds[name].append((time.perf_counter() - started) / calls)
     return seconds
@@ -87,8 +90,7 @@ def time_pieces(warm: WarmCase, cut: dict[str, Piece]) -> dict[str, list[float]]
 
 def compare(execution: str) -> None:
     case = Case("cifar-cnn", Variant(execution, Precision.FLOAT32), Device.CPU, 64)
-    workload = load_workload("cifar-cnn")
-    warm = WarmCase(case, workload, workload.data(resolve_source("synthetic", limit=1024)), seed=0)
+    warm = WarmCase(case, open_task(load_workload("cifar-cnn"), resolve_source("synthetic", limit=1024)), seed=0)
     seconds = time_pieces(warm, pieces(warm.state, execution, warm.call))
     with tempfile.TemporaryDirectory() as folder:
         trace = trace_case(warm, Tracing(STEPS_TRACED), Path(folder))

@@ -2,7 +2,8 @@
 
 Run: STEPBENCH_DATA=... python bench/published_curve.py [SEED ...] (each seed takes two minutes on two cores)
 
-It prints the table in docs/verify.md and stores every seed's curve where ``stepbench train`` takes its reference band from.
+It prints the table in docs/verify.md and stores every seed's curve where ``stepbench train`` takes its reference band
+from.
 Without arguments it prints the table of what is stored.
 """
 

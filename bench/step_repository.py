@@ -37,9 +37,9 @@ from stepbench.worker.timing import WARM_UP_CALLS, make_ring, slowed
 from stepbench.records.cases import Case, Device, Precision, Variant
 from stepbench.training.data import resolve_source
 from stepbench.training.devices import use_device
-from stepbench.training.step import build_state
+from stepbench.training.locate import load_workload
+from stepbench.training.task import open_task
 from stepbench.training.variants import build_call
-from stepbench.training.workload import load_workload
 
 SLOWDOWN = {slowdown}
 
@@ -49,13 +49,13 @@ def make_step():
     """Give the step, warmed up; cached, since asv sets up before every sample."""
     use_device(Device.CPU)
     case = Case("cifar-cnn", Variant("graph", Precision.FLOAT32), Device.CPU, 64)
-    workload = load_workload(case.workload)
-    call = build_call(build_state(workload, case.variant.precision, seed=0), case)
+    task = open_task(load_workload(case.workload), resolve_source("synthetic", limit=1024))
+    call = build_call(task.build(case.variant.precision, seed=0, batch_size=case.batch_size), case)
     call = slowed(call, SLOWDOWN) if SLOWDOWN else call
-    batches = itertools.cycle(make_ring(case, workload.data(resolve_source("synthetic", limit=1024))))
+    batches = itertools.cycle(make_ring(case, task))
 
     def step():
-        call(*next(batches))
+        call(next(batches))
 
     for _ in range(1 + WARM_UP_CALLS):
         step()

@@ -47,7 +47,7 @@ from stepbench.records.protocol import (
     TrajectoryMade,
 )
 from stepbench.records.run import Attainable, Failure, FailureKind, InputWait, Work
-from stepbench.records.verify import Agreement, Curve, Point, TensorError, Test
+from stepbench.records.verify import Agreement, Curve, Fault, Point, TensorError, Test
 from stepbench.worker.main import _send, die_with_parent, serve
 
 MUTE = "FAKE_WORKER_MUTE"
@@ -150,7 +150,11 @@ def _train(order: Train) -> Trained | Failed:
     losses = [1.0 + 0.01 * order.seed + 1 / (1 + step) for step in range(order.steps)]
     if execution == "nan-midway":
         return Trained(Curve(order.seed, (*losses[:60], None)))
-    return Trained(Curve(order.seed, tuple(losses), tuple(Test(step, 1.0, 0.9) for step in order.tests)))
+    if execution == "faulty-midway":
+        losses[-1] += 1e-9
+    faults = (Fault(49, "update of dense/kernel is off"),) if execution == "faulty-midway" else ()
+    tests = tuple(Test(step, 1.0, figures={"accuracy": 0.9}) for step in order.tests)
+    return Trained(Curve(order.seed, tuple(losses), tests, faults, audited=order.steps))
 
 
 def _misbehave(case: Case, replies: int) -> None:
@@ -207,7 +211,8 @@ def _capture(order: Capture) -> Captured | Failed:
 def _agreement(case: Case) -> Agreement:
     wrong = 1.0 if case.variant.execution == "too-steep" else 0.0
     right = TensorError("dense/kernel", wrong, wrong, 1e-6)
-    point = Point(0, TensorError("loss", 0.0, 0.0, 1e-6), (right,), (right,), (), (), 0, case.variant.execution)
+    loss = TensorError("loss", 0.0, 0.0, 1e-6)
+    point = Point(0, loss, (right,), (right,), (), (), 0, case.variant.execution, changes=(right,))
     return Agreement("float64", None, gradients_seen=True, step_s=0.01, points=(point,))
 
 

@@ -91,22 +91,24 @@ def test_the_anchor_and_those_that_differ_by_more_than_rounding_train_for_the_re
     seeds = [[curve.seed for curve in found.of(case).curves] for case in (GRAPH, HALF)]
     assert seeds == [list(range(SETTINGS.seeds))] * 2
     assert {found.verdict(case) for case in found.cases} == {Verdict.EQUIVALENT}
-    assert not list(found.folder.glob("trajectory-*"))
+    assert not list(found.folder.glob(".trajectory-*"))
     assert found.progress[-1].done == sum(found.trainings().values()) - 1
     logs = [path.name for path in (found.folder / LOGS_FOLDER).iterdir()]
-    assert len(logs) == 1 + len(found.cases), "who compared steps goes on to train"
+    assert len(logs) == 1 + len(found.cases), "workers that compared steps go on to train"
 
 
 def test_what_goes_wrong_is_its_cases_own(tmp_path: Path) -> None:
-    wrong, crashing, raising, diverging = map(own, ("too-steep", "aborting", "raising-midway", "nan-midway"))
-    found = Verified((GRAPH, HALF, wrong, crashing, raising, diverging), tmp_path).run()
-    assert found.verdict(wrong) is found.verdict(diverging) is Verdict.DIFFERENT
+    wrong, crashing, raising, diverging, faulty = map(
+        own, ("too-steep", "aborting", "raising-midway", "nan-midway", "faulty-midway")
+    )
+    found = Verified((GRAPH, HALF, wrong, crashing, raising, diverging, faulty), tmp_path).run()
+    assert {found.verdict(case) for case in (wrong, diverging, faulty)} == {Verdict.DIFFERENT}
     assert found.verdict(HALF) is Verdict.EQUIVALENT
     failures = [found.of(case).verification_failure for case in (crashing, raising)]
     assert [failure and failure.kind for failure in failures] == [FailureKind.CRASH, FailureKind.ERROR]
-    # Neither trains once it is decided: not at all what level 1 found wrong, not again what is no number any more.
+    # None trains once it is decided: not at all what level 1 found wrong, not again where a fault was seen.
     trainings = found.trainings()
-    assert (trainings[wrong], trainings[crashing], trainings[raising], trainings[diverging]) == (0, 0, 0, 1)
+    assert [trainings[case] for case in (wrong, crashing, raising, diverging, faulty)] == [0, 0, 0, 1, 1]
 
 
 def test_without_a_trajectory_no_case_is_verified_and_each_says_why(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from stepbench.records.verify import Agreement, Point, TensorError
 
 YARDSTICK = 1e-6
 STEPS = (0, 1, 3, 10, 30, 100, 200, 300)
+PARTS = ("gradients", "changes", "updates", "slots", "statistics")
 
 
 def make_tensor(name: str, yardsticks: float | None = 1.0, length: float | None = 0.0) -> TensorError:
@@ -28,6 +29,7 @@ def make_point(step: int) -> Point:
         statistics=(make_tensor("statistic 0"),),
         skipped=0,
         digest="0123456789abcdef",
+        changes=(make_tensor("dense/kernel"), make_tensor("dense/bias")),
     )
 
 
@@ -54,7 +56,7 @@ def test_errors_of_a_few_yardsticks_are_innocent() -> None:
         yardsticks = generator.uniform(0, MEDIAN_LIMIT / 2)
         return make_tensor(name, yardsticks, YARDSTICK * generator.uniform(-yardsticks, yardsticks))
 
-    for part in ("gradients", "updates", "slots", "statistics"):
+    for part in PARTS:
         assert complaints(planted(part, *(error("anything") for _ in STEPS))) == ()
     assert complaints(planted("loss", *(error("loss") for _ in STEPS))) == ()
 
@@ -70,7 +72,7 @@ def test_any_error_is_too_much_where_rounding_makes_none() -> None:
 
 
 def test_a_step_without_points_has_nothing_wrong_with_it() -> None:
-    bare = msgspec.structs.replace(make_point(0), gradients=(), updates=(), slots=(), statistics=())
+    bare = msgspec.structs.replace(make_point(0), gradients=(), changes=(), updates=(), slots=(), statistics=())
     assert complaints(make_agreement(bare)) == ()
 
 
@@ -93,6 +95,7 @@ def test_a_gradient_in_another_direction_is_off_by_a_share_of_its_length() -> No
     [
         ("loss", "loss"),
         ("gradients", "gradient of dense/kernel"),
+        ("changes", "change of dense/kernel"),
         ("updates", "update of dense/kernel"),
         ("slots", "optimizer variable dense/kernel"),
         ("statistics", "dense/kernel"),
@@ -104,7 +107,7 @@ def test_every_part_of_a_step_is_looked_at(part: str, title: str) -> None:
     assert sentence.startswith(f"{title} is off by ")
 
 
-@pytest.mark.parametrize("part", ["loss", "gradients", "updates", "slots", "statistics"])
+@pytest.mark.parametrize("part", ["loss", *PARTS])
 def test_a_nan_is_the_worst_and_names_its_step(part: str) -> None:
     errors = [make_tensor("planted", 1e9) for _ in STEPS]
     errors[2] = make_tensor("planted", None, None)
@@ -125,6 +128,24 @@ def test_a_single_point_has_a_limit_of_its_own(share: float, caught: bool) -> No
     errors = [make_tensor("dense/kernel") for _ in STEPS]
     errors[3] = make_tensor("dense/kernel", share * POINT_LIMIT)
     assert bool(complaints(planted("gradients", *errors))) is caught
+
+
+def test_an_error_that_a_unit_tipping_over_explains_is_innocent_at_one_point_and_not_at_all_of_them() -> None:
+    jumping = TensorError("dense/kernel", 1000 * YARDSTICK, 0.0, YARDSTICK, jump=1001 * YARDSTICK)
+    errors = [make_tensor("dense/kernel") for _ in STEPS]
+    errors[3] = jumping
+    assert complaints(planted("gradients", *errors)) == ()
+    errors[3] = msgspec.structs.replace(jumping, error=1002 * YARDSTICK)
+    assert complaints(planted("gradients", *errors))
+    assert complaints(planted("gradients", jumping))
+
+
+def test_tensors_of_one_name_are_judged_apart() -> None:
+    """Two updates of one weight in one step: the second is wrong, and half of all errors would hide it."""
+    twice = (make_tensor("dense/kernel", 0.1), make_tensor("dense/kernel", 2 * MEDIAN_LIMIT))
+    points = [msgspec.structs.replace(make_point(step), updates=twice) for step in STEPS]
+    (sentence,) = complaints(make_agreement(*points))
+    assert sentence.startswith("update of dense/kernel is off by ")
 
 
 def test_what_is_wrong_at_one_point_only_is_described_by_that_point() -> None:

@@ -54,12 +54,20 @@ PLANTED: list[tuple[Case, dict[str, Any], str]] = [
     (make_case(), {"devices": ("gpu",)}, "lie on gpu, not on cpu"),
     (make_case(GRAPH, BFLOAT16), {"variable_dtypes": ("bfloat16",)}, "kept in bfloat16, not in float32"),
     (make_case(GRAPH, BFLOAT16), {"variable_dtypes": ("float16", "float32")}, "kept in float16, not in float32"),
-    (make_case(EAGER), {"compute_ops": {"graph": {"float32": 12}}}, "claims to be eager, but the step runs inside"),
-    (make_case(EAGER), {"compute_ops": {"xla": {"float32": 12}}}, "claims to be eager, but the step runs inside"),
+    (
+        make_case(EAGER),
+        {"eager_updates": 0, "compute_ops": {"graph": {"float32": 12}}},
+        "claims to be eager, but the step runs inside compiled functions",
+    ),
+    (
+        make_case(EAGER),
+        {"eager_updates": 0, "compute_ops": {"xla": {"float32": 12}}},
+        "claims to be eager, but the step runs inside compiled functions",
+    ),
     (
         make_case(EAGER),
         {"compute_ops": {"eager": {"float32": 11}, "graph": {"float32": 1}}},
-        "claims to be eager, but the step runs inside",
+        "claims to be eager, but the step runs inside compiled functions",
     ),
     (
         make_case(GRAPH),
@@ -105,6 +113,36 @@ def test_a_planted_lie_is_exposed(case: Case, lie: dict[str, Any], words: str) -
     assert words in message
     assert ";" not in message, "one lie, one complaint"
     assert message.endswith(".")
+
+
+IN_A_LAYER: dict[str, dict[str, dict[str, int]]] = {
+    "all": {"graph": {"float32": 12}},
+    "some": {"eager": {"float32": 8}, "graph": {"float32": 4}},
+    "in XLA": {"eager": {"float32": 8}, "xla": {"float32": 4}},
+}
+
+
+@pytest.mark.parametrize("compute_ops", IN_A_LAYER.values(), ids=IN_A_LAYER)
+def test_a_step_is_eager_whatever_a_layer_compiles_as_long_as_it_updates_the_weights_itself(
+    compute_ops: dict[str, dict[str, int]],
+) -> None:
+    case = make_case(EAGER)
+    assert judge_start(case, make_evidence(case, compute_ops=compute_ops, function_calls=3, eager_updates=9)) is None
+    failure = judge_start(case, make_evidence(case, compute_ops=compute_ops, function_calls=1, eager_updates=0))
+    assert "claims to be eager, but the step runs inside compiled functions" in complaint(failure)
+
+
+def test_a_users_own_compiled_step_has_no_other_way_to_run() -> None:
+    case = make_case(EAGER)
+    lying: dict[str, Any] = {"compute_ops": {"graph": {"float32": 12}}, "function_calls": 1, "eager_updates": 0}
+    assert judge_start(case, make_evidence(case, **lying, compiles_itself=True)) is None
+    assert judge_start(case, make_evidence(case, **lying)) is not None
+
+
+def test_records_of_before_do_not_know_where_updates_are_made_and_are_judged_by_products() -> None:
+    case = make_case(EAGER)
+    compiled = make_evidence(case, compute_ops={"eager": {"float32": 11}, "graph": {"float32": 1}}, eager_updates=None)
+    assert "claims to be eager" in complaint(judge_start(case, compiled))
 
 
 def test_all_lies_are_named_in_one_failure() -> None:
@@ -157,19 +195,14 @@ def test_a_loss_of_zero_is_a_number() -> None:
     assert judge_start(make_case(), make_evidence(make_case(), loss=0.0)) is None
 
 
-@pytest.mark.parametrize("innocent", [{"eager_updates": 4}, {"compiles_itself": True}])
-def test_an_eager_step_may_call_compiled_functions_or_be_one_itself(innocent: dict[str, Any]) -> None:
-    evidence = make_evidence(make_case(EAGER), compute_ops={"graph": {"float32": 12}}, **innocent)
-    assert judge_start(make_case(EAGER), evidence) is None
-
-
-def test_a_variable_that_is_no_number_at_the_end_is_non_finite() -> None:
-    failure = judge_end(msgspec.structs.replace(make_closing(traces=1), finite_variables=False))
-    assert failure == Failure(FailureKind.NON_FINITE, "A variable is NaN or infinite after the last block.")
-
-
 def test_a_quiet_end_passes() -> None:
     assert judge_end(make_closing()) is None
+
+
+def test_a_variable_that_is_no_number_after_the_last_block_is_non_finite_whatever_else_there_is() -> None:
+    failure = Failure(FailureKind.NON_FINITE, "A variable is NaN or infinite after the last block.")
+    assert judge_end(make_closing(finite_variables=False)) == failure
+    assert judge_end(make_closing(finite_variables=False, traces=3)) == failure
 
 
 @pytest.mark.parametrize(

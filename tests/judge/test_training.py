@@ -3,45 +3,39 @@ from __future__ import annotations
 import functools
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
-from builders import make_case
 from chances import most
 
 from stepbench.judge import statistics
 from stepbench.judge import training as equivalence
 from stepbench.judge.training import (
-    ACCURACY_MARGIN,
     ERROR,
     FIRST_LOOK,
+    MOST_FAULTS,
     Equivalence,
     Verdict,
-    anchor_of,
     final_loss,
     is_look,
-    judge_cases,
     judge_curves,
-    margins,
-    trains_for,
+    margin_of,
 )
-from stepbench.records.cases import EAGER, GRAPH, KERAS, XLA, Case, Precision, Verification
-from stepbench.records.run import Failure, FailureKind, Measurement
-from stepbench.records.verify import Agreement, Curve, Point, TensorError
+from stepbench.records.cases import Verification
+from stepbench.records.verify import Curve, Fault
 from stepbench.records.verify import Test as Evaluation
 
 SETTINGS = Verification(seeds=8, margin=0.02)
 LOSS = 1.0
 MARGIN = SETTINGS.margin * LOSS
 ACCURACY = 0.7
+ACCURACY_MARGIN = SETTINGS.margin * ACCURACY
 TRIALS = 150
 """So many as to find what errs much too often; ten times as many among the slow tests."""
 FULL_SIZE = pytest.mark.parametrize("trials", [TRIALS, pytest.param(10 * TRIALS, marks=pytest.mark.slow)])
-USERS = "users-own"
 
 Curves = list[Curve]
 
@@ -53,7 +47,7 @@ def _quick_quantiles(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def make_curve(seed: int, loss: float, accuracy: float = ACCURACY) -> Curve:
-    return Curve(seed, (2.3, 1.5, loss), (Evaluation(3, loss, accuracy),))
+    return Curve(seed, (2.3, 1.5, loss), (Evaluation(3, loss, figures={"accuracy": accuracy}),))
 
 
 def make_nan_curve(seed: int, step: int) -> Curve:
@@ -114,7 +108,7 @@ def test_the_margin_that_counts_is_the_one_stated_also_where_it_is_the_seeds_spr
     equivalent = 0
     for _ in range(trials):
         mine, reference = simulated(generator, settings.seeds, paired_sd=0.5 * MARGIN, seed_sd=5 * MARGIN)
-        margin, _ = margins(reference, settings)
+        margin = margin_of([final_loss(curve) for curve in reference], settings)
         moved = [make_curve(curve.seed, final_loss(curve) + margin, ACCURACY) for curve in mine]
         even = [make_curve(curve.seed, final_loss(curve), ACCURACY) for curve in reference]
         equivalent += judge_curves(moved, even, settings).verdict is Verdict.EQUIVALENT
@@ -198,8 +192,8 @@ def test_equivalent_states_the_difference_its_interval_the_margin_and_the_seeds(
     mine, reference = simulated(np.random.default_rng(24), 4)
     judged = judge_curves(mine, reference, SETTINGS)
     assert judged.why == (
-        "final training loss +0.000 [+0.000, +0.000], margin 0.020, 4 seeds",
-        "test accuracy +0.000 [+0.000, +0.000], margin 0.020, 4 seeds",
+        "final training loss +0 [+0, +0], margin 0.02, 4 seeds",
+        "test accuracy +0 [+0, +0], margin 0.014, 4 seeds",
     )
 
 
@@ -261,19 +255,15 @@ def test_a_nan_of_the_reference_itself_is_held_against_nobody() -> None:
 def test_margins_are_as_set_but_never_below_the_spread_of_seeds(seed_sd: float) -> None:
     generator = np.random.default_rng(31)
     for _ in range(50):
-        _, reference = simulated(generator, 6, seed_sd=seed_sd)
-        loss_margin, accuracy_margin = margins(reference, SETTINGS)
-        losses = [final_loss(curve) for curve in reference]
+        losses = [LOSS + generator.normal(0, seed_sd) for _ in range(6)]
         mean = sum(losses) / 6
         spread = math.sqrt(sum((loss - mean) ** 2 for loss in losses) / 5)
-        assert loss_margin == pytest.approx(max(SETTINGS.margin * mean, spread))
-        assert loss_margin >= spread * (1 - 1e-9)
-        assert accuracy_margin >= ACCURACY_MARGIN
+        assert margin_of(losses, SETTINGS) == pytest.approx(max(SETTINGS.margin * abs(mean), spread))
 
 
-def test_a_wider_margin_is_taken_as_set() -> None:
-    _, reference = simulated(np.random.default_rng(32), 4)
-    assert margins(reference, Verification(margin=0.3)) == pytest.approx((0.3 * LOSS, ACCURACY_MARGIN))
+def test_a_margin_is_in_the_unit_of_its_figure_and_as_wide_as_set() -> None:
+    assert margin_of([200.0, 200.0], Verification(margin=0.3)) == pytest.approx(60.0)
+    assert margin_of([-200.0, -200.0], Verification(margin=0.3)) == pytest.approx(60.0)
 
 
 def test_the_final_loss_is_the_mean_of_the_last_third() -> None:
@@ -282,18 +272,75 @@ def test_the_final_loss_is_the_mean_of_the_last_third() -> None:
     assert final_loss(Curve(0, (7.0,), ())) == 7.0
 
 
-def test_the_accuracy_is_the_mean_over_the_evaluations() -> None:
+def test_a_figure_is_the_mean_over_the_evaluations() -> None:
     """One of them alone lies beyond the margin, their mean does not."""
     reference = [make_curve(seed, LOSS) for seed in range(8)]
-    tests = [Evaluation(step, LOSS, ACCURACY + off) for step, off in ((1, 0.05), (2, -0.03), (3, -0.02))]
-    mine = [Curve(seed, (2.3, 1.5, LOSS), tuple(tests)) for seed in range(8)]
+    accuracies = [(1, ACCURACY + 0.05), (2, ACCURACY - 0.03), (3, ACCURACY - 0.02)]
+    tests = tuple(Evaluation(step, LOSS, figures={"accuracy": accuracy}) for step, accuracy in accuracies)
+    mine = [Curve(seed, (2.3, 1.5, LOSS), tests) for seed in range(8)]
     assert judge_curves(mine, reference, Verification()).verdict is Verdict.EQUIVALENT
-    assert (
-        judge_curves(
-            [Curve(seed, (2.3, 1.5, LOSS), tuple(tests[:1])) for seed in range(8)], reference, Verification()
-        ).verdict
-        is Verdict.DIFFERENT
+    only_first = [Curve(seed, (2.3, 1.5, LOSS), tests[:1]) for seed in range(8)]
+    assert judge_curves(only_first, reference, Verification()).verdict is Verdict.DIFFERENT
+
+
+def with_figures(seed: int, **figures: float | None) -> Curve:
+    return Curve(seed, (2.3, 1.5, LOSS), (Evaluation(3, LOSS, figures=figures),))
+
+
+def test_each_figure_is_judged_in_its_own_unit_by_its_name() -> None:
+    reference = [with_figures(seed, error_in_dollars=5000.0 + seed, recall=0.5) for seed in range(8)]
+    dollar_more = [with_figures(seed, error_in_dollars=5001.0 + seed, recall=0.5) for seed in range(8)]
+    assert judge_curves(dollar_more, reference, SETTINGS).verdict is Verdict.EQUIVALENT
+    less_recall = [with_figures(seed, error_in_dollars=5000.0 + seed, recall=0.4) for seed in range(8)]
+    found = judge_curves(less_recall, reference, SETTINGS)
+    assert found.verdict is Verdict.DIFFERENT
+    assert found.why == ("test recall -0.1 [-0.1, -0.1], margin 0.01, 8 seeds",)
+
+
+def test_a_figure_that_some_training_lacks_is_not_judged() -> None:
+    reference = [with_figures(seed, recall=0.5, f1=None if seed == 3 else 0.5) for seed in range(8)]
+    mine = [with_figures(seed, recall=0.5, f1=0.1) for seed in range(8)]
+    assert judge_curves(mine, reference, SETTINGS).why[-1].startswith("test recall ")
+
+
+def test_trainings_without_an_evaluation_are_judged_by_their_loss() -> None:
+    reference = [Curve(seed, (2.3, 1.5, LOSS)) for seed in range(8)]
+    (why,) = judge_curves(reference, reference, SETTINGS).why
+    assert why.startswith("final training loss ")
+
+
+def test_records_of_before_which_have_an_accuracy_of_its_own_are_judged() -> None:
+    reference = [Curve(seed, (2.3, 1.5, LOSS), (Evaluation(3, LOSS, ACCURACY),)) for seed in range(8)]
+    mine = [Curve(seed, (2.3, 1.5, LOSS), (Evaluation(3, LOSS, ACCURACY - 0.1),)) for seed in range(8)]
+    (why,) = judge_curves(mine, reference, SETTINGS).why
+    assert why.startswith("test accuracy -0.1 ")
+
+
+def faulty(curves: Curves, *steps: int) -> Curves:
+    faults = tuple(Fault(step, f"update of dense/kernel is off after {step}") for step in steps)
+    return [msgspec.structs.replace(curve, faults=faults) for curve in curves]
+
+
+def test_a_fault_that_the_audit_saw_is_different_whatever_the_losses_say() -> None:
+    mine, reference = simulated(np.random.default_rng(34), 8)
+    assert judge_curves(mine, reference, SETTINGS).verdict is Verdict.EQUIVALENT
+    found = judge_curves(faulty(mine[:1], 49), reference, SETTINGS)
+    assert found == Equivalence(Verdict.DIFFERENT, ("update of dense/kernel is off after 49 in step 50 (seed 0)",)), (
+        "one seed is enough"
     )
+
+
+def test_the_first_faults_are_told_and_the_rest_is_counted() -> None:
+    mine, reference = simulated(np.random.default_rng(35), 4)
+    found = judge_curves(faulty(mine, *range(3)), reference, SETTINGS)
+    assert len(found.why) == MOST_FAULTS + 1
+    assert found.why[-1] == f"and in {4 * 3 - MOST_FAULTS} more"
+
+
+def test_faults_that_the_reference_has_too_are_held_against_nobody() -> None:
+    mine, reference = simulated(np.random.default_rng(36), 8)
+    reference[5] = faulty([reference[5]], 7)[0]
+    assert judge_curves(faulty(mine, 7), reference, SETTINGS).verdict is Verdict.EQUIVALENT
 
 
 @pytest.mark.parametrize("seeds", [0, 1, 4, 5, 8, 9, 40])
@@ -303,190 +350,3 @@ def test_the_error_is_shared_among_as_many_looks_as_there_are(seeds: int) -> Non
     assert equivalence._looks(seeds) == max(1, len(looks))
     assert not looks or looks[-1] == seeds
     assert all(later > sooner for sooner, later in pairwise(looks))
-
-
-# From here on: whose trainings speak for whom.
-
-
-def make_agreement(*, wrong: bool = False, step_s: float = 0.01, **changes: Any) -> Agreement:
-    error = TensorError("dense/kernel", 0.02 if wrong else 1e-7, math.log(1.02) if wrong else 1e-8, 1e-7)
-    loss = TensorError("loss", 1e-7, 1e-8, 1e-7)
-    points = tuple(Point(step, loss, (error,), (error,), (), (), 0, f"digest {step}") for step in (0, 1, 3, 10))
-    agreement = Agreement("float64", None, gradients_seen=True, step_s=step_s, points=points)
-    return msgspec.structs.replace(agreement, **changes)
-
-
-def trained(
-    execution: str, precision: str = "float32", *, loss: float | None = None, agreement: Agreement | None = None
-) -> Measurement:
-    """A case with level 1, innocent unless given, and with trainings to that loss, if any."""
-    curves = () if loss is None else tuple(make_curve(seed, loss + seed * 1e-3) for seed in range(8))
-    return Measurement(make_case(execution, precision), agreement=agreement or make_agreement(), curves=curves)
-
-
-def by_case(measurements: Iterable[Measurement]) -> dict[Case, Measurement]:
-    return {measurement.case: measurement for measurement in measurements}
-
-
-def judged(measurements: Sequence[Measurement], wanted: Measurement) -> Equivalence:
-    return judge_cases(measurements, SETTINGS)[wanted.case]
-
-
-def test_the_reference_is_equivalent_to_itself() -> None:
-    reference = trained(EAGER)
-    assert judged([reference], reference) == Equivalence(Verdict.EQUIVALENT, ("it is the reference",))
-
-
-def test_graph_float32_is_the_anchor_even_where_xla_is_faster() -> None:
-    graph, xla = trained(GRAPH), trained(XLA, agreement=make_agreement(step_s=0.001))
-    measurements = by_case([trained(EAGER), xla, graph])
-    assert {found.case: anchor_of(found.case, measurements) for found in measurements.values()} == dict.fromkeys(
-        measurements, graph
-    )
-
-
-def test_the_fastest_float32_twin_is_the_anchor_where_there_is_no_sound_graph() -> None:
-    graph = trained(GRAPH, agreement=make_agreement(wrong=True))
-    xla = trained(XLA, agreement=make_agreement(step_s=0.001))
-    measurements = by_case([trained(EAGER), graph, xla])
-    assert anchor_of(graph.case, measurements) == xla
-
-
-def test_neither_keras_nor_a_users_step_nor_another_group_is_the_anchor() -> None:
-    other = msgspec.structs.replace(trained(GRAPH), case=make_case(GRAPH, batch_size=32))
-    wanted = trained(XLA, "mixed_bfloat16", loss=LOSS)
-    measurements = [trained(KERAS), trained(USERS), other, wanted]
-    assert anchor_of(wanted.case, by_case(measurements)) is None
-    assert judged(measurements, wanted) == Equivalence(
-        Verdict.NOT_CHECKED, ("no float32 variant to train against: add graph/float32",)
-    )
-
-
-@pytest.mark.parametrize("execution", [EAGER, XLA])
-def test_executions_inherit_the_trainings_of_graph_at_the_same_precision(execution: str) -> None:
-    anchor = trained(GRAPH, loss=LOSS)
-    graph = trained(GRAPH, "mixed_bfloat16", loss=LOSS + 10 * MARGIN)
-    heir = trained(execution, "mixed_bfloat16", agreement=make_agreement(step_s=0.1))
-    other = trained(execution, "mixed_float16", loss=LOSS, agreement=make_agreement(step_s=0.1))
-    measurements = [anchor, graph, heir, other]
-    assert trains_for(heir, by_case(measurements)) == graph
-    assert trains_for(other, by_case(measurements)) == other
-    found = judged(measurements, heir)
-    assert found.verdict is Verdict.DIFFERENT
-    assert found.why[-1] == ("level 2 inherited from graph/mixed_bfloat16: their steps are equal up to rounding")
-    assert judged(measurements, other).verdict is Verdict.EQUIVALENT
-
-
-def test_what_inherits_from_the_anchor_needs_no_trainings() -> None:
-    anchor, heir = trained(GRAPH), trained(XLA)
-    found = judged([anchor, heir], heir)
-    assert found.verdict is Verdict.EQUIVALENT
-    assert found.why[0] == "its step is the reference's up to rounding"
-    assert found.why[1].startswith("level 2 inherited from graph/float32")
-
-
-@pytest.mark.parametrize("changes", [{"not_comparable": "its random layers draw others"}, {"gradients_seen": False}])
-def test_what_level_1_cannot_compare_trains_itself(changes: dict[str, Any]) -> None:
-    anchor = trained(GRAPH, loss=LOSS)
-    own = trained(XLA, loss=LOSS, agreement=make_agreement(**changes))
-    measurements = [anchor, own]
-    assert trains_for(own, by_case(measurements)) == own
-    found = judged(measurements, own)
-    assert found.verdict is Verdict.EQUIVALENT
-    assert "level 1" in found.why[-1]
-    # Nor does anything inherit from it.
-    eager = trained(EAGER, "mixed_bfloat16")
-    blind = trained(GRAPH, "mixed_bfloat16", agreement=make_agreement(**changes))
-    assert trains_for(eager, by_case([anchor, blind, eager])) == eager
-
-
-def test_several_steps_a_call_inherit_and_are_inherited_from_by_none() -> None:
-    several = Measurement(make_case(GRAPH, "mixed_bfloat16", steps_per_call=8), agreement=make_agreement(step_s=1e-6))
-    one = trained(GRAPH, "mixed_bfloat16")
-    measurements = by_case([trained(GRAPH), several, one])
-    assert trains_for(several, measurements) == one
-    assert trains_for(one, measurements) == one
-
-
-def test_a_users_execution_never_inherits_before_its_own_training() -> None:
-    anchor = trained(GRAPH, loss=LOSS)
-    users = trained(USERS)
-    assert trains_for(users, by_case([anchor, users])) == users
-    assert judged([anchor, users], users).verdict is Verdict.INCONCLUSIVE
-
-
-def test_a_users_bit_identical_training_is_recognised_after_one_seed() -> None:
-    anchor = trained(GRAPH, loss=LOSS)
-    users = msgspec.structs.replace(trained(USERS), curves=anchor.curves[:1])
-    assert trains_for(users, by_case([anchor, users])) == anchor
-    assert judged([anchor, users], users) == Equivalence(
-        Verdict.EQUIVALENT,
-        (
-            "its step is the reference's up to rounding",
-            "level 2 inherited from graph/float32: its trainings are bit-identical",
-        ),
-    )
-
-
-def test_a_users_training_that_differs_in_the_last_bit_is_its_own() -> None:
-    anchor = trained(GRAPH, loss=LOSS)
-    losses = (*anchor.curves[0].losses[:-1], math.nextafter(LOSS, 2))
-    users = msgspec.structs.replace(trained(USERS), curves=(msgspec.structs.replace(anchor.curves[0], losses=losses),))
-    assert trains_for(users, by_case([anchor, users])) == users
-
-
-def test_nothing_inherits_from_a_users_execution() -> None:
-    users, xla = trained(USERS, "mixed_bfloat16", loss=LOSS), trained(XLA, "mixed_bfloat16")
-    assert trains_for(xla, by_case([trained(GRAPH), users, xla])) == xla
-
-
-def test_a_failed_level_1_is_different_and_never_trains() -> None:
-    anchor = trained(GRAPH, loss=LOSS)
-    wrong = trained(XLA, loss=LOSS, agreement=make_agreement(wrong=True))
-    assert trains_for(wrong, by_case([anchor, wrong])) is None
-    found = judged([anchor, wrong], wrong)
-    assert found.verdict is Verdict.DIFFERENT
-    assert found.why[0].endswith("dense/kernel is 1.020× as long as it should be at all points")
-
-
-def test_nothing_inherits_from_a_step_that_failed_level_1() -> None:
-    wrong = trained(GRAPH, "mixed_bfloat16", agreement=make_agreement(wrong=True, step_s=1e-6))
-    xla = trained(XLA, "mixed_bfloat16")
-    assert trains_for(xla, by_case([trained(GRAPH), wrong, xla])) == xla
-
-
-def test_a_variant_that_broke_in_its_verification_is_not_checked_with_the_reason() -> None:
-    failure = Failure(FailureKind.CRASH, "The worker was ended by signal 6.")
-    in_level_1 = Measurement(make_case(XLA), verification_failure=failure)
-    in_level_2 = msgspec.structs.replace(trained(USERS), verification_failure=failure)
-    anchor = trained(GRAPH, loss=LOSS)
-    for broken in (in_level_1, in_level_2):
-        found = judged([anchor, broken], broken)
-        assert found == Equivalence(Verdict.NOT_CHECKED, ("crash: The worker was ended by signal 6.",))
-    assert judged([anchor, in_level_1], anchor).verdict is Verdict.EQUIVALENT
-
-
-def test_where_the_anchor_broke_while_it_trained_nothing_is_judged_against_it() -> None:
-    failure = Failure(FailureKind.TIMEOUT, "The training took too long.")
-    anchor = msgspec.structs.replace(trained(GRAPH), verification_failure=failure)
-    users = trained(USERS, loss=LOSS)
-    found = judged([anchor, users], users)
-    assert found == Equivalence(Verdict.NOT_CHECKED, ("timeout: The training took too long.",))
-
-
-def test_what_was_never_verified_is_not_checked() -> None:
-    bare = Measurement(make_case(GRAPH))
-    assert judged([bare], bare) == Equivalence(Verdict.NOT_CHECKED, ())
-
-
-def test_a_float32_reference_is_said() -> None:
-    anchor = trained(GRAPH, agreement=make_agreement(reference="float32"))
-    assert judged([anchor], anchor).why[-1].startswith("level 1 is against float32")
-
-
-@pytest.mark.parametrize("precision", [Precision.MIXED_BFLOAT16, Precision.MIXED_FLOAT16])
-def test_a_mixed_precision_is_judged_by_its_trainings(precision: Precision) -> None:
-    anchor = trained(GRAPH, loss=LOSS)
-    near, far = (trained(GRAPH, precision, loss=loss) for loss in (LOSS + 1e-4, LOSS + 10 * MARGIN))
-    assert judged([anchor, near], near).verdict is Verdict.EQUIVALENT
-    assert judged([anchor, far], far).verdict is Verdict.DIFFERENT

@@ -2,155 +2,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import stepbench
-from stepbench.training.workload import BUILT_IN_WORKLOADS, Dataset, Workload, import_user_module, load_workload
-
-pytestmark = pytest.mark.tensorflow
-
-DEFINES_WORKLOAD = """
-import stepbench
-
-ready = stepbench.Workload("mine", model=list, data=list)
-
-def made():
-    return ready
-
-def takes(argument):
-    return ready
-
-def refuses():
-    raise stepbench.StepbenchError("Not today.")
-
-def fails():
-    raise ValueError("no luck")
-
-number = 3
-
-def wrong():
-    return "text"
-"""
-
-
-@pytest.fixture
-def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A user's file; what its import leaves behind is cleared."""
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    file = tmp_path / "my_workloads.py"
-    file.write_text(DEFINES_WORKLOAD)
-    yield file
-    for name, module in list(sys.modules.items()):
-        if str(getattr(module, "__file__", None)).startswith(str(tmp_path)):
-            del sys.modules[name]
-
-
-def refusal(locator: str) -> str:
-    with pytest.raises(stepbench.StepbenchError) as caught:
-        load_workload(locator)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
-
-
-@pytest.mark.parametrize("attribute", ["ready", "made"])
-def test_workload_is_found_in_a_file(attribute: str, mine: Path) -> None:
-    assert load_workload(f"{mine}:{attribute}").name == "mine"
-
-
-def test_workload_is_found_in_a_relative_file(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(mine.parent)
-    assert load_workload("my_workloads.py:ready").name == "mine"
-
-
-def test_workload_is_found_in_a_module_of_the_working_folder(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(mine.parent)
-    assert load_workload("my_workloads:ready").name == "mine"
-
-
-@pytest.mark.parametrize("name", BUILT_IN_WORKLOADS)
-def test_built_in_workload_is_found_by_its_name(name: str) -> None:
-    assert load_workload(name).name == name
-
-
-@pytest.mark.parametrize("locator", ["", "nosuch", "nosuch.module", ":ready", "file.py:", "file.py"])
-def test_locator_of_no_known_form_is_refused(locator: str) -> None:
-    assert refusal(locator) == (
-        f"There is no workload {locator!r}: use cifar-cnn, 'package.module:attribute' or 'path/to/file.py:attribute'."
-    )
-
-
-def test_attribute_that_is_missing_is_refused(mine: Path) -> None:
-    assert refusal(f"{mine}:absent") == f"{mine} has no attribute 'absent': name the workload it defines."
-
-
-@pytest.mark.parametrize(("attribute", "kind"), [("number", "int"), ("wrong", "str")])
-def test_what_is_no_workload_is_refused(attribute: str, kind: str, mine: Path) -> None:
-    expected = f"{mine}:{attribute} is a {kind}: it must be a stepbench.Workload or a callable that returns one."
-    assert refusal(f"{mine}:{attribute}") == expected
-
-
-def test_callable_that_raises_is_one_sentence(mine: Path) -> None:
-    assert refusal(f"{mine}:fails") == f"Calling {mine}:fails raised ValueError: no luck."
-    assert f"Calling {mine}:takes raised TypeError: " in refusal(f"{mine}:takes")
-    assert refusal(f"{mine}:refuses") == "Not today."
-
-
-def test_file_that_is_missing_is_refused(tmp_path: Path) -> None:
-    file = tmp_path / "absent.py"
-    assert refusal(f"{file}:x") == f"There is no file {file}: give the path of the Python file that defines it."
-
-
-def test_module_that_is_missing_is_refused() -> None:
-    assert refusal("absent.module:x") == "Importing absent.module raised ModuleNotFoundError: No module named 'absent'."
-
-
-@pytest.mark.parametrize(
-    ("code", "reason"),
-    [
-        ("import absent", "ModuleNotFoundError: No module named 'absent'."),
-        ("def f(:", "SyntaxError: "),
-        ("workload = 1 / 0", "ZeroDivisionError: division by zero."),
-    ],
-)
-def test_file_that_does_not_import_is_one_sentence_however_often(code: str, reason: str, mine: Path) -> None:
-    mine.write_text(code)
-    for _ in range(2):  # What ran of it is not taken for the module.
-        assert refusal(f"{mine}:workload").startswith(f"Importing {mine} raised {reason}")
-
-
-def test_file_imports_its_neighbours(mine: Path) -> None:
-    (mine.parent / "my_neighbour.py").write_text("NAME = 'from beside'")
-    mine.write_text(
-        "import my_neighbour, stepbench\nworkload = stepbench.Workload(my_neighbour.NAME, model=list, data=list)"
-    )
-    assert load_workload(f"{mine}:workload").name == "from beside"
-
-
-def test_file_is_executed_once(mine: Path) -> None:
-    assert import_user_module(str(mine)) is import_user_module(str(mine))
-    assert import_user_module(str(mine.parent / "." / mine.name)) is import_user_module(str(mine))
-
-
-def test_files_of_one_name_are_executed_once_each(mine: Path) -> None:
-    twin = mine.parent / "other" / mine.name
-    twin.parent.mkdir()
-    twin.write_text("import dataclasses\n@dataclasses.dataclass\nclass Other:\n    number: int = 1")
-    first, second = import_user_module(str(mine)), import_user_module(str(twin))
-    assert first is not second
-    assert import_user_module(str(mine)) is first
-    assert import_user_module(str(twin)) is second
-    assert second.Other() == second.Other(1)
+from stepbench.training.workload import Dataset, Training, Workload
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "a,b", "a\nb"])
 def test_workload_with_a_name_that_cannot_stand_in_a_case_id_is_refused(name: str) -> None:
-    with pytest.raises(stepbench.StepbenchError, match="is no name for a workload"):
-        Workload(name, model=list, data=lambda _: dataset(1, 1))
+    for make in (lambda: Workload(name, model=list, data=list), lambda: Training(name, build=list)):
+        with pytest.raises(stepbench.StepbenchError, match="is no name for a workload"):
+            make()
 
 
 def dataset(inputs: int, targets: int, test_inputs: int = 1, test_targets: int = 1) -> Dataset:
@@ -160,10 +24,10 @@ def dataset(inputs: int, targets: int, test_inputs: int = 1, test_targets: int =
 @pytest.mark.parametrize(
     ("lengths", "message"),
     [
-        ((3, 2), "The training set has 3 inputs and 2 targets: give as many of both, at least one."),
-        ((0, 0), "The training set has 0 inputs and 0 targets: give as many of both, at least one."),
-        ((2, 2, 0, 0), "The test set has 0 inputs and 0 targets: give as many of both, at least one."),
-        ((2, 2, 1, 4), "The test set has 1 inputs and 4 targets: give as many of both, at least one."),
+        ((3, 2), "The training set has 3 inputs and 2 targets: give as many of each, at least one."),
+        ((0, 0), "The training set has 0 inputs and 0 targets: give as many of each, at least one."),
+        ((2, 2, 0, 0), "The test set has 0 inputs and 0 targets: give as many of each, at least one."),
+        ((2, 2, 1, 4), "The test set has 1 inputs and 4 targets: give as many of each, at least one."),
     ],
 )
 def test_dataset_that_does_not_fit_together_is_refused(lengths: tuple[int, ...], message: str) -> None:
@@ -182,3 +46,11 @@ def test_limited_dataset_has_the_first_examples_and_the_whole_test_set() -> None
 def test_what_users_import_loads_neither_tensorflow_nor_numpy() -> None:
     code = "import stepbench, sys; assert not {'tensorflow', 'keras', 'numpy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_limited_weights_stay_with_their_examples() -> None:
+    whole = Dataset({"a": np.arange(4)}, None, np.arange(1), None, sample_weight=np.arange(4.0))
+    limited = whole.limited(2)
+    assert limited.x_train["a"].tolist() == limited.sample_weight.tolist() == [0, 1]
+    with pytest.raises(stepbench.StepbenchError, match="4 inputs and 3 weights"):
+        Dataset(np.arange(4), None, np.arange(1), None, sample_weight=np.arange(3))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -15,6 +14,8 @@ import stepbench
 from stepbench.training.step import loss_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from stepbench.training.state import TrainState
 
     Step = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]

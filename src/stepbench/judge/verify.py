@@ -69,7 +69,9 @@ def _is_twin(measurement: Measurement, other: Measurement) -> bool:
     if mine.variant.execution in DEFAULT_EXECUTIONS:
         return agrees(measurement.agreement)
     others = {curve.seed: curve.losses for curve in other.curves}
-    return bool(measurement.curves) and all(others.get(curve.seed) == curve.losses for curve in measurement.curves)
+    return bool(measurement.curves) and all(
+        others.get(curve.seed) == curve.losses and not curve.faults for curve in measurement.curves
+    )
 
 
 def _is_anchor_kind(case: Case) -> bool:

@@ -11,7 +11,7 @@ from stepbench.errors import StepbenchError
 from stepbench.training.workload import Workload
 
 CROSS_ENTROPIES = (keras.losses.SparseCategoricalCrossentropy, keras.losses.CategoricalCrossentropy)
-"""Losses of which the accuracy is the usual companion."""
+CROSS_ENTROPY_FUNCTIONS = (keras.losses.sparse_categorical_crossentropy, keras.losses.categorical_crossentropy)
 
 
 def compiled_model(workload: Workload) -> tuple[keras.Model, tuple[str, ...]]:
@@ -34,7 +34,7 @@ def compiled_model(workload: Workload) -> tuple[keras.Model, tuple[str, ...]]:
     if not was_compiled:
         loss = loss or keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         optimizer = optimizer or keras.optimizers.Adam()
-        if metric is None and isinstance(keras.losses.get(loss) if isinstance(loss, str) else loss, CROSS_ENTROPIES):
+        if metric is None and _is_cross_entropy(loss):
             metric = "accuracy"
     elif optimizer is None and getattr(model.optimizer, "built", False):
         optimizer = _fresh(model.optimizer)  # One object for all models serves only the first.
@@ -52,6 +52,12 @@ def _compile(model: keras.Model, loss: Any, optimizer: Any, metric: Any, *, was_
         settings["jit_compile"] = False if model.run_eagerly else model.jit_compile
     metrics = metric if metric is None or isinstance(metric, list | dict) else [metric]
     keras.Model.compile(model, optimizer=optimizer or model.optimizer, loss=loss, metrics=metrics, **settings)
+
+
+def _is_cross_entropy(loss: Any) -> bool:
+    """Whether the accuracy is its usual companion."""
+    meant = keras.losses.get(loss) if isinstance(loss, str) else loss  # Names give functions.
+    return isinstance(meant, CROSS_ENTROPIES) or meant in CROSS_ENTROPY_FUNCTIONS
 
 
 def _given(part: Any) -> Any:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import abc
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from types import GeneratorType
 from typing import Any
 
 import keras
@@ -14,11 +16,12 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from stepbench.errors import StepbenchError
-from stepbench.training.fit_data import ENDLESS, Batch, Enough, FitData, drive
+from stepbench.training.fit_data import ENDLESS, Batch, Enough, FitData, data_ended, drive
 from stepbench.training.structures import rows_in
 
 Visit = Callable[[Batch], None]
 SHUFFLED_AT_ONCE = 10_000
+TENSORS = (tf.Tensor, tf.RaggedTensor)
 
 
 class Feed(abc.ABC):
@@ -108,13 +111,15 @@ class ArrayFeed(Feed):
 
     def __init__(self, data: FitData) -> None:
         """Take arrays, in the dtypes that Keras gives them."""
-        first = first_batch(replace(data.limited(1), class_weight=None, batch_size=1))
-        arrays = [_cast(array, tensor.dtype) for array, tensor in zip(_flat(data), tf.nest.flatten(first), strict=True)]
+        first = first_batch(replace(data.limited(1), batch_size=1))
+        tensors = tf.nest.flatten(first)
+        parts = [part for part in tf.nest.flatten((data.x, data.y)) if part is not None]
+        arrays = [_cast(array, tensor.dtype) for array, tensor in zip(parts, tensors, strict=False)]
+        if len(tensors) > len(parts):
+            arrays += _weights_of(data)
         self._arrays = tf.nest.pack_sequence_as(first, arrays)
         self.examples = rows_in(data.x)
         self.own_batch_size = data.batch_size
-        if data.class_weight:
-            self._arrays = (*self._arrays[:2], _weights_of(data))
 
     def check_batch_size(self, batch_size: int) -> None:
         """As :class:`Feed` says."""
@@ -189,9 +194,47 @@ class PipelineFeed(Feed):
         return replace(self._data, x=self._data.x.rebatch(batch_size, drop_remainder=True))
 
 
+class GeneratorFeed(PipelineFeed):
+    """Batches that a generator makes, each once; not read by the threads of ``fit``, which read ahead and lose some."""
+
+    def __init__(self, data: FitData) -> None:
+        """Take a generator, and keep its first batch for who comes first."""
+        self._data = data
+        self._kept = [as_tensors(batch) for batch in itertools.islice(data.x, 1)]
+        if not self._kept:
+            raise data_ended(0)
+        self.own_batch_size = batch_size_of(self._kept[0])
+        self.examples = (data.steps_per_epoch or 0) * self.own_batch_size
+
+    def _each(self, batch_size: int, visit: Visit, seed: int | None, passes: int) -> None:
+        if seed is not None:
+            keras.utils.set_random_seed(seed)
+        wanted = ENDLESS if passes == ENDLESS else (self._data.steps_per_epoch or ENDLESS) * passes
+        shown = 0
+        for batch in itertools.islice(self._batches_left(), wanted):
+            shown += 1
+            if batch_size_of(batch) == batch_size:
+                visit(batch)
+        if shown < wanted and (passes == ENDLESS or not shown):
+            raise data_ended(shown)
+
+    def _batches_left(self) -> Iterator[Batch]:
+        while self._kept:
+            yield self._kept.pop()
+        for batch in self._data.x:
+            yield as_tensors(batch)
+
+
 def feed_of(data: FitData) -> Feed:
-    """The feed of arrays, or of a pipeline."""
+    """The feed of arrays, of a pipeline, or of a generator."""
+    if isinstance(data.x, GeneratorType):
+        return GeneratorFeed(data)
     return ArrayFeed(data) if data.is_arrays else PipelineFeed(data)
+
+
+def as_tensors(batch: Any) -> Batch:
+    """What a generator gives, as tensors of the dtypes that it has."""
+    return tf.nest.map_structure(lambda part: None if part is None else tf.convert_to_tensor(part), batch)
 
 
 def batch_size_of(batch: Batch, axis: int = 0) -> int:
@@ -218,24 +261,21 @@ def first_batch(data: FitData) -> Batch:
     return found[0]
 
 
-def _flat(data: FitData) -> list[Any]:
-    return [part for part in tf.nest.flatten((data.x, data.y, data.sample_weight)) if part is not None]
-
-
 def _cast(array: Any, dtype: tf.DType) -> Any:
-    return array if isinstance(array, tf.Tensor) else np.asarray(array).astype(dtype.as_numpy_dtype, copy=False)
+    return array if isinstance(array, TENSORS) else np.asarray(array).astype(dtype.as_numpy_dtype, copy=False)
 
 
 def _chosen(array: Any, rows: NDArray[np.intp]) -> tf.Tensor:
-    return tf.gather(array, rows) if isinstance(array, tf.Tensor) else tf.constant(array[rows])
+    return tf.gather(array, rows) if isinstance(array, TENSORS) else tf.constant(array[rows])
 
 
-def _weights_of(data: FitData) -> NDArray[Any]:
-    """Class weights as sample weights, by Keras' own rule."""
-    weights: list[Any] = []
+def _weights_of(data: FitData) -> list[NDArray[Any]]:
+    """Sample weights, or class weights as such, an array for each output, by Keras' own rules."""
+    weights: list[list[NDArray[Any]]] = []
 
     def train_function(batches: Iterator[Batch]) -> None:
-        weights.append(next(batches)[2].numpy())
+        weights.append([part.numpy() for part in tf.nest.flatten(next(batches)[2])])
 
-    drive(replace(data, batch_size=4096), train_function, passes=1)
-    return np.concatenate(weights)
+    no_inputs = np.zeros((rows_in(data.x), 1))
+    drive(replace(data, x=no_inputs, batch_size=4096), train_function, passes=1)
+    return [np.concatenate(parts) for parts in zip(*weights, strict=True)]

@@ -105,10 +105,12 @@ def training_and_test(given: Any) -> tuple[FitData, FitData | None]:
 
 
 def _as_fit_takes_it(part: Any) -> Any:
-    """Lists of numbers become arrays; of strings, which ``fit`` takes only so, tensors."""
+    """Tables become arrays, single columns with an axis more, and strings tensors, as ``fit`` has them."""
     if isinstance(part, int | float | str | bytes):
         raise StepbenchError("The data hold a bare number or text: give arrays whose first axis counts examples.")
-    if getattr(getattr(part, "dtype", None), "kind", "") in ("O", "U", "S") and not hasattr(part, "columns"):
+    if hasattr(part, "iloc"):
+        part = part.to_numpy()[:, None] if len(part.shape) == 1 else part.to_numpy()
+    if getattr(getattr(part, "dtype", None), "kind", "") in ("O", "U", "S"):
         return tf.constant(np.asarray(part))
     return part
 
@@ -139,14 +141,20 @@ def drive(
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Your input ran out of data")  # It is told below, by an error.
-            carrier.fit(data.x, **given, shuffle=shuffle, epochs=passes, verbose=0)
+            unless_empty = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: carrier.end_pass(shown))
+            carrier.fit(data.x, **given, shuffle=shuffle, epochs=passes, verbose=0, callbacks=[unless_empty])
     except Enough:
         return
     if passes == ENDLESS or not shown:
-        raise StepbenchError(
-            f"The data ended after {shown} batches: give a pipeline that can be gone over again, "
-            "or a generator that goes on for ever."
-        )
+        raise data_ended(shown)
+
+
+def data_ended(shown: int) -> StepbenchError:
+    """What to say of data that gave so many batches where more were wanted."""
+    return StepbenchError(
+        f"The data ended after {shown} batches: give a pipeline that can be gone over again, "
+        "or a generator that goes on for ever."
+    )
 
 
 class _Carrier(keras.Model):  # type: ignore[misc] # Keras has no types.
@@ -155,6 +163,12 @@ class _Carrier(keras.Model):  # type: ignore[misc] # Keras has no types.
     def __init__(self) -> None:
         super().__init__()
         self.built = True
+        self._shown = 0
+
+    def end_pass(self, shown: int) -> None:
+        """Go over the data no more if there was nothing in it this time."""
+        self.stop_training = shown == self._shown
+        self._shown = shown
 
     def call(self, inputs: Any) -> Any:
         return inputs

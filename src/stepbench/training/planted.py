@@ -172,13 +172,24 @@ def _inference_mode(state: TrainState) -> Step:
 @_plant("planted-summed-loss")
 def _summed_loss(state: TrainState) -> Step:
     original = state.model.compute_loss
+    was_called = False
 
     def summed(x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        nonlocal was_called
+        was_called = True
         loss = original(x, y, *args, **kwargs)
-        return loss * tf.cast(tf.shape(tf.nest.flatten(x)[0])[0], loss.dtype)
+        return loss * tf.cast(tf.shape(tf.nest.flatten(y if x is None else x)[0])[0], loss.dtype)
 
     state.model.compute_loss = summed
-    return _own_step(state)
+    step = _own_step(state)
+
+    def checked(*parts: Any) -> Any:
+        result = step(*parts)
+        if not was_called:
+            raise NotApplicableError("This step does not call compute_loss().")
+        return result
+
+    return checked
 
 
 @_plant("planted-late")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -106,9 +105,9 @@ def _everywhere() -> Iterator[None]:
     """Build layers in float64 too that are fixed to another dtype, as to float32 at the end of a mixed model."""
     original = keras.layers.Layer.__init__
 
-    @functools.wraps(original)
-    def init(layer: Any, *args: Any, **kwargs: Any) -> None:
-        original(layer, *args, **{**kwargs, "dtype": None} if kwargs.get("dtype") is not None else kwargs)
+    # Without the original's signature, which Keras reads and would find at odds with this one's.
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **{**kwargs, "dtype": None} if kwargs.get("dtype") is not None else kwargs)
 
     keras.layers.Layer.__init__ = init
     try:

@@ -57,5 +57,7 @@ def count_rows(what: str, **structures: Any) -> int:
 
 
 def _length(array: Any) -> int:
+    if isinstance(array, int | float | str | bytes):
+        raise StepbenchError("The data hold a bare number or text: give arrays whose first axis counts examples.")
     shape = getattr(array, "shape", None)
     return int(shape[0]) if shape is not None and len(shape) else len(array)

@@ -79,6 +79,7 @@ class WorkloadTask(Task):
 
     def __init__(self, workload: Workload, source: DataSource) -> None:
         self._workload = workload
+        keras.utils.set_random_seed(0)  # What shuffles without a seed of its own does it alike in every process.
         given = workload.data(source)
         if isinstance(given, Dataset) and source.limit:
             given = given.limited(source.limit)

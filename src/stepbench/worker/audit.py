@@ -11,7 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from stepbench.records.verify import Fault
-from stepbench.worker.forced import ForcedStep
+from stepbench.worker.forced import ForcedStep, left_alone
 from stepbench.worker.observer import Application, raw
 from stepbench.worker.tensors import short_name, wide
 from stepbench.worker.twin import ROUNDINGS, ROUNDOFF, Fed, OptimizerTwin
@@ -36,7 +36,12 @@ class UpdateAudit:
         self._twin = twin
         self._before = [tf.Variable(raw(weight)) for weight in step.trained]
         self._position = {id(raw(weight)): number for number, weight in enumerate(step.trained)}
+        self._has_own_step = step.state.has_own_step
         self._allowed: dict[int, list[float]] = {}
+        self._changed_since: dict[int, bool] = {}
+        """Of an application: whether a step of the user's own changes weights after it."""
+        self._changed_before: dict[int, list[bool]] = {}
+        """Whether such a step makes something else of what the tape gave."""
         self._checks: dict[int, Callable[[], tuple[tf.Tensor, tf.Tensor]]] = {}
         self.faults: list[Fault] = []
         self.audited = 0
@@ -82,10 +87,20 @@ class UpdateAudit:
         after = [wide(raw(weight)) for weight in application.weights]
         starts = [wide(kept) for kept in application.before] or [wide(self._kept(w)) for w in application.weights]
         ends = [wide(kept) for kept in application.after] or after
+        if self._has_own_step:
+            self._learn_habits(number, application)
         fed = Fed(application.optimizer, application.weights, application.gradients(), starts, ends)
         errors, _ = self._twin.apply(fed)
         known = self._allowed.get(number) or [0.0] * len(errors)
         self._allowed[number] = [max(old, error.yardstick) for old, error in zip(known, errors, strict=False)]
+
+    def _learn_habits(self, number: int, application: Application) -> None:
+        """What a step of the user's own does beside its optimizers, it may do later too."""
+        since, before = self._changed_since, self._changed_before
+        since[number] = since.get(number, False) or not left_alone(application)
+        ratios = [self._given_against_taped(slot, application.optimizer) for slot in application.slots]
+        changed = [not float(ratio) <= LIMIT for ratio in ratios]
+        before[number] = [old or new for old, new in zip(before.get(number, changed), changed, strict=False)]
 
     def _check(self, number: int, application: Application) -> tuple[tf.Tensor, tf.Tensor]:
         if number not in self._checks:
@@ -95,33 +110,39 @@ class UpdateAudit:
     def _checking(self, number: int, application: Application) -> Callable[[], tuple[tf.Tensor, tf.Tensor]]:
         change = self._twin.function_of(application.weights, application.optimizer)
         allowed = self._allowed[number]
+        changed = self._changed_before.get(number, [False] * len(application.slots))
+        kept_ends = application.after if self._changed_since.get(number) else []
+        zero = tf.constant(0.0, tf.float64)
 
         def check() -> tuple[tf.Tensor, tf.Tensor]:
             before = application.before or [self._kept(weight) for weight in application.weights]
-            after = application.after or [raw(weight) for weight in application.weights]
+            after = kept_ends or [raw(weight) for weight in application.weights]
             rights = change(before, [slot.handed_over() for slot in application.slots])
             off = [
                 _off(start, end, right, share)
                 for start, end, right, share in zip(before, after, rights, allowed, strict=True)
             ]
-            return tf.stack(off), tf.stack([self._given_against_taped(slot) for slot in application.slots])
+            taped = [
+                zero if other else self._given_against_taped(slot, application.optimizer)
+                for slot, other in zip(application.slots, changed, strict=True)
+            ]
+            return tf.stack(off), tf.stack(taped)
 
         return check
 
     def _kept(self, weight: Any) -> tf.Variable:
         return self._before[self._position[id(raw(weight))]]
 
-    def _given_against_taped(self, slot: Any) -> tf.Tensor:
+    def _given_against_taped(self, slot: Any, optimizer: int) -> tf.Tensor:
         """By how many roundings what the optimizer was given differs from what the tape gave."""
         taped = self._observer.taped_slot(slot.weight)
         if taped is None or slot.is_none or slot.dense is None or taped.dense is None:
             return tf.constant(0.0, tf.float64)
         given = tf.cast(slot.dense, tf.float64)
-        right = tf.cast(taped.dense, tf.float64) / self._scale()
+        if given.shape != taped.dense.shape:
+            return tf.constant(1e300, tf.float64)  # Another gradient.
+        right = tf.cast(taped.dense, tf.float64) / tf.cast(self._observer.scales[optimizer], tf.float64)
         return tf.norm(given - right) / (ROUNDINGS * tf.norm(right) + 1e-300)
-
-    def _scale(self) -> tf.Tensor:
-        return tf.cast(self._observer.scale, tf.float64)
 
 
 def _off(before: Any, after: Any, right: tf.Tensor, allowed: float) -> tf.Tensor:

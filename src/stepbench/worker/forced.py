@@ -52,6 +52,8 @@ class Outcome:
     seconds: float = 0.0
     digest: str = ""
     """Of all weights after the call."""
+    is_settled: bool = False
+    """Whether each weight was updated once by an optimizer, and left so."""
 
     @property
     def is_finite(self) -> bool:
@@ -144,7 +146,13 @@ class ForcedStep:
             skipped=skipped,
             seconds=seconds,
             digest=_digest(after),
+            is_settled=self._is_settled(),
         )
+
+    def _is_settled(self) -> bool:
+        applications = self.observer.done() if self.observer else []
+        weights = [id(raw(weight)) for one in applications for weight in one.weights]
+        return len(set(weights)) == len(weights) and all(map(left_alone, applications))
 
     def _seen(self) -> tuple[list[str], list[Gradient]]:
         if self.observer is None:
@@ -157,6 +165,12 @@ class ForcedStep:
         if not taped:
             return [], []
         return [short_name(weight) for weight in self.trained], [taped.get(id(raw(weight))) for weight in self.trained]
+
+
+def left_alone(application: Application) -> bool:
+    """Whether weights are still what an optimizer made of them."""
+    pairs = zip(application.after, application.weights, strict=False)  # None is kept where nothing else changes them.
+    return all(np.array_equal(kept.numpy(), raw(weight).numpy(), equal_nan=True) for kept, weight in pairs)
 
 
 def _digest(weights: Sequence[Array]) -> str:

@@ -42,6 +42,15 @@ class _Slot:
                 self.dense = _keeper(gradient)
             self.dense.assign(gradient)
 
+    def fits(self, gradient: Any) -> bool:
+        """Whether a gradient has the form of those that were kept."""
+        if gradient is None or self.dense is None:
+            return True
+        is_sparse = isinstance(gradient, tf.IndexedSlices)
+        values = gradient.values if is_sparse else gradient
+        dtype, shape = self.dense.dtype, self.dense.shape
+        return is_sparse == (self.indices is not None) and values.dtype == dtype and values.shape == shape
+
     def read(self, scale: float = 1.0) -> Gradient:
         """The gradient, divided by ``scale``."""
         if self.is_none or self.dense is None:
@@ -92,13 +101,13 @@ class Observer:
         self._called = 0
         self.applications: list[Application] = []
         self._taped: dict[int, _Slot] = {}
+        self._of_several_forms: set[int] = set()
         self._trained = {id(raw(weight)): weight for weight in trained_weights(state)}
         for number, optimizer in enumerate(map(inner_optimizer, state.optimizers)):
             optimizer.apply = self._watching(number, optimizer, optimizer.apply)
-        if not state.has_own_step:
-            tf.GradientTape.gradient = self._watching_tape(tf.GradientTape.gradient)
-        self.scale = tf.Variable(1.0, trainable=False)
-        """Of the loss, in the last step."""
+        tf.GradientTape.gradient = self._watching_tape(tf.GradientTape.gradient)
+        self.scales = [tf.Variable(1.0, trainable=False) for _ in state.optimizers]
+        """Of the loss, for each optimizer, in the last step."""
 
     def watched(self) -> TrainState:
         """The state with a step that tells the observer when it begins, to be run or to be traced."""
@@ -114,20 +123,23 @@ class Observer:
         self._called = 0
         for application in self.applications:
             application.done.assign(False)  # noqa: FBT003 - a tensor's value.
-        scaling = [one for one in self._state.optimizers if isinstance(one, keras.optimizers.LossScaleOptimizer)]
-        if scaling:
-            self.scale.assign(tf.cast(scaling[0].dynamic_scale, tf.float32))
+        for optimizer, scale in zip(self._state.optimizers, self.scales, strict=True):
+            if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+                scale.assign(tf.cast(optimizer.dynamic_scale, tf.float32))
 
     def done(self) -> list[Application]:
         """The applications of the last step, in their order."""
         return [application for application in self.applications if application.was_done]
 
     def taped(self) -> dict[int, Gradient]:
-        """What gradient tapes gave for each weight, by its identity, loss scaling undone."""
-        return {key: slot.read(float(self.scale)) for key, slot in self._taped.items()}
+        """What gradient tapes gave for each weight of Keras' own step, by its identity, loss scaling undone."""
+        if self._state.has_own_step:  # Which may take several, and make what it likes of them.
+            return {}
+        scale = float(self.scales[0]) if self.scales else 1.0
+        return {key: slot.read(scale) for key, slot in self._taped.items()}
 
     def taped_slot(self, weight: Any) -> _Slot | None:
-        """Where what gradient tapes gave for a weight is kept."""
+        """Where what the last gradient tape gave for a weight is kept."""
         return self._taped.get(id(raw(weight)))
 
     def _watching(self, number: int, optimizer: Any, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -162,13 +174,22 @@ class Observer:
             result = original(tape, target, sources, *args, **kwargs)
             if isinstance(sources, list | tuple) and isinstance(result, list | tuple):
                 for source, found in zip(sources, result, strict=True):
-                    key = id(raw(source))
-                    if key in self._trained:
-                        self._taped.setdefault(key, _Slot(source)).keep(found)
+                    self._keep_taped(source, found)
             return result
 
         gradient.__wrapped__ = original  # type: ignore[attr-defined] # It says that tapes are marked already.
         return gradient
+
+    def _keep_taped(self, source: Any, gradient: Any) -> None:
+        key = id(raw(source))
+        if key not in self._trained or key in self._of_several_forms:
+            return
+        slot = self._taped.setdefault(key, _Slot(source))
+        if slot.fits(gradient):
+            slot.keep(gradient)
+        else:  # Tapes of one step give it differently, so none of them is the one that counts.
+            del self._taped[key]
+            self._of_several_forms.add(key)
 
 
 def raw(weight: Any) -> tf.Variable:

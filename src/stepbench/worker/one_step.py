@@ -9,15 +9,15 @@ import msgspec
 import numpy as np
 
 from stepbench.errors import StepbenchError
-from stepbench.records.cases import XLA, Case
+from stepbench.records.cases import XLA, Case, Precision
 from stepbench.records.verify import Agreement, Point, TensorError
 from stepbench.training.fit_data import Batch
-from stepbench.training.state import FLOAT64, inner_optimizer
+from stepbench.training.state import FLOAT64, TrainState, inner_optimizer
 from stepbench.training.task import Task
 from stepbench.training.variants import execution_named
 from stepbench.worker.forced import ForcedStep, Outcome
 from stepbench.worker.observer import raw
-from stepbench.worker.reference import SAME_NUMBERS
+from stepbench.worker.reference import NO_FLOAT64, SAME_NUMBERS
 from stepbench.worker.tensors import Array, Gradient, short_name, tensor_error, wide
 from stepbench.worker.trajectory import Target, load_header, load_targets
 from stepbench.worker.twin import Fed, OptimizerTwin
@@ -33,8 +33,15 @@ class VariantStep:
         self._seed = seed
         self.timed = ForcedStep(task.build(case.variant.precision, seed, case.batch_size), case, observed=False)
         self.observed = ForcedStep(task.build(case.variant.precision, seed, case.batch_size), case, observed=True)
-        twin = task.build(FLOAT64, seed, case.batch_size)
-        self.twin = OptimizerTwin(twin, self.observed.state)
+        self.twin = OptimizerTwin(self._twin_state(), self.observed.state)
+
+    def _twin_state(self) -> TrainState:
+        """In float64, or in float32 where there is no float64 build."""
+        batch_size = self.case.batch_size
+        try:
+            return self._task.build(FLOAT64, self._seed, batch_size)
+        except NO_FLOAT64:
+            return self._task.build(Precision.FLOAT32, self._seed, batch_size)
 
     def agree(self, folder: Path, like: Batch) -> Agreement:
         """Take a call from each point and compare it with its target.
@@ -75,7 +82,7 @@ class VariantStep:
 
     def _point(self, target: Target, right: Outcome | None, timed: Outcome, observed: Outcome) -> Point:
         rounding = target.rounding[self.case.variant.precision.value]
-        updates, slots = self._audit(target, observed)
+        updates, slots = self._audit(target, right, observed)
         changed = [short_name(weight) for weight in self.timed.trained]
         if right is None:
             free = tensor_error("loss", wide(timed.loss), wide(timed.loss), 0.0)
@@ -94,14 +101,16 @@ class VariantStep:
             changes=_errors(changed, timed.changes, right.changes, rounding.changes, jumps.changes),
         )
 
-    def _audit(self, target: Target, outcome: Outcome) -> tuple[tuple[TensorError, ...], tuple[TensorError, ...]]:
+    def _audit(
+        self, target: Target, right: Outcome | None, outcome: Outcome
+    ) -> tuple[tuple[TensorError, ...], tuple[TensorError, ...]]:
         """The errors of what the optimizers made of their gradients, and of their variables after it."""
         if self.case.steps_per_call > 1 or not outcome.gradients:
             return (), ()
         self.twin.force(target.snapshot)
         updates: list[TensorError] = []
         used: dict[int, None] = {}
-        for fed in self._fed(target, outcome):
+        for fed in self._fed(target, outcome, is_settled=right is not None and right.is_settled):
             errors, _ = self.twin.apply(fed)
             updates += errors
             used[fed.optimizer] = None
@@ -111,8 +120,11 @@ class VariantStep:
             slots += self.twin.slots(number, [wide(variable) for variable in optimizer.variables])
         return tuple(updates), tuple(slots)
 
-    def _fed(self, target: Target, outcome: Outcome) -> list[Fed]:
-        """What each optimizer was fed; of a step that updates by hand, what its tape gave, to its one optimizer."""
+    def _fed(self, target: Target, outcome: Outcome, *, is_settled: bool) -> list[Fed]:
+        """What each optimizer was fed; of a step that updates by hand, what its tape gave, to its one optimizer.
+
+        Where the reference leaves its weights as its optimizers make them, so has the variant to.
+        """
         observer = self.observed.observer
         assert observer, "the observed step is observed"
         positions = {id(raw(weight)): number for number, weight in enumerate(self.observed.state.weights)}
@@ -124,7 +136,8 @@ class VariantStep:
         found = []
         for one in observer.done():
             starts = [wide(kept) for kept in one.before] or [before(weight) for weight in one.weights]
-            ends = [wide(kept) for kept in one.after] or [after[id(raw(weight))] for weight in one.weights]
+            kept_ends = [] if is_settled else one.after
+            ends = [wide(kept) for kept in kept_ends] or [after[id(raw(weight))] for weight in one.weights]
             found.append(Fed(one.optimizer, one.weights, one.gradients(), starts, ends))
         if not found and outcome.gradients and len(self.observed.state.optimizers) == 1:
             weights = self.observed.trained

@@ -82,7 +82,7 @@ def save_target(target: Target, folder: Path) -> None:
         _put(arrays, f"optimizer{number}", values)
     _put(arrays, "batch", [_stored(part) for part in tf.nest.flatten(target.batch, expand_composites=True)])
     for name, right in target.rights.items():
-        meta["rights"][name] = {"loss": right.loss, "names": right.names}
+        meta["rights"][name] = {"loss": right.loss, "names": right.names, "is_settled": right.is_settled}
         _put_gradients(arrays, f"{name}/gradients", right.gradients)
         _put(arrays, f"{name}/changes", right.changes)
         _put(arrays, f"{name}/statistics", right.statistics)
@@ -105,6 +105,7 @@ def load_targets(folder: Path, steps_per_call: int, like: Batch) -> Iterator[Tar
                 gradients=_taken_gradients(lists, f"{name}/gradients"),
                 changes=lists.get(f"{name}/changes", []),
                 statistics=lists.get(f"{name}/statistics", []),
+                is_settled=facts["is_settled"],
             )
             for name, facts in meta["rights"].items()
         }

@@ -1,0 +1,120 @@
+"""Every update of a training: innocent ones are passed, and a fault that begins late or comes rarely is seen then."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import forcing
+import kinds
+import pytest
+import tensorflow as tf
+from forcing import audited
+from keras import optimizers
+
+import stepbench
+from stepbench.records.cases import EAGER, GRAPH, XLA
+from stepbench.training.state import TrainState
+from stepbench.worker.audit import UpdateAudit
+
+pytestmark = pytest.mark.tensorflow
+
+STEPS = 60
+
+
+@pytest.mark.parametrize("optimizer", kinds.OPTIMIZERS)
+def test_an_innocent_training_is_passed_with_every_optimizer(optimizer: str) -> None:
+    faults, count = audited(forcing.with_optimizer("dense", optimizer), GRAPH, steps=STEPS)
+    assert (faults, count) == ([], STEPS)
+
+
+@pytest.mark.parametrize(
+    ("name", "execution", "precision"),
+    [
+        ("embedding", XLA, "mixed_bfloat16"),
+        ("tied", EAGER, "float32"),
+        ("normalised", GRAPH, "mixed_float16"),
+        ("unused-head", GRAPH, "mixed_bfloat16"),
+        ("constrained", GRAPH, "float32"),
+        ("unseeded", GRAPH, "float32"),
+        ("two-passes", GRAPH, "mixed_float16"),
+        ("adversaries", XLA, "mixed_float16"),
+        ("loop", GRAPH, "float32"),
+    ],
+)
+def test_an_innocent_training_is_passed_on_every_kind_of_model(name: str, execution: str, precision: str) -> None:
+    faults, count = audited(kinds.KINDS[name], execution, precision, steps=24)
+    assert faults == []
+    assert count >= 24
+
+
+LATE = [
+    ("planted-momentum-reset", ("dense", "embedding", "two-passes"), 49, STEPS),
+    ("planted-flipped-sign", ("dense", "embedding", "two-passes", "unused-head"), 19, 24),
+    ("planted-late", ("unused-head", "two-passes"), 100, 104),
+]
+
+
+@pytest.mark.parametrize(
+    ("bug", "name", "comes", "steps"),
+    [(bug, name, comes, steps) for bug, names, comes, steps in LATE for name in names],
+)
+def test_a_fault_is_seen_when_it_comes(bug: str, name: str, comes: int, steps: int) -> None:
+    faults, _ = audited(kinds.KINDS[name], bug, steps=steps)
+    assert faults[0].step == comes
+    wanted = "was given" if bug == "planted-flipped-sign" else "makes of its gradient"
+    assert wanted in faults[0].what
+
+
+@stepbench.variant("off-by-one")
+def off_by_one(state: TrainState) -> Any:
+    """The schedule of the learning rate one step late."""
+    optimizer = state.optimizer
+    schedule = optimizer._learning_rate
+
+    class Later(optimizers.schedules.LearningRateSchedule):  # type: ignore[misc] # Keras has no types.
+        def __call__(self, step: Any) -> Any:
+            return schedule(tf.maximum(tf.cast(step, tf.int64) - 1, 0))
+
+    optimizer._learning_rate = Later()
+    return tf.function(lambda *parts: state.step(parts), autograph=False)
+
+
+def test_a_schedule_that_is_off_by_one_is_seen_at_its_first_stair() -> None:
+    workload = forcing.with_optimizer("dense", "schedule")
+    assert audited(workload, GRAPH, steps=14)[0] == []
+    faults, _ = audited(workload, "off-by-one", steps=14)
+    assert [fault.step for fault in faults] == [10]
+
+
+class Halving(kinds.Sharpness):
+    """A step that makes something else of its gradients from the start, as it may."""
+
+    def train_step(self, data: Any) -> Any:
+        x, y = data
+        with tf.GradientTape() as tape:
+            loss = self.compute_loss(y=y, y_pred=self(x, training=True))
+        gradients = tape.gradient(loss, self.trainable_variables)
+        self.optimizer.apply([0.5 * gradient for gradient in gradients], self.trainable_variables)
+        for weight in self.trainable_variables:
+            weight.assign(0.999 * weight)
+        return {"loss": loss}
+
+
+def test_what_a_users_own_step_always_does_to_gradients_and_weights_is_its_own_affair() -> None:
+    workload = kinds.kind("halving", Halving)
+    assert audited(workload, GRAPH, steps=12)[0] == []
+
+
+def test_the_audit_of_a_second_training_begins_anew() -> None:
+    with forcing.own_tapes():
+        mine = forcing.observed(kinds.KINDS["dense"], GRAPH)
+        audit = UpdateAudit(mine.step, mine.twin)
+        start = mine.step.snapshot()
+        for _ in range(2):
+            mine.step.force(start)
+            audit.begin()
+            for number, batch in enumerate(mine.batches(8)):
+                audit.before()
+                mine.step.call(batch)
+                audit.after(number)
+            assert (audit.faults, audit.audited) == ([], 8)

@@ -1,0 +1,77 @@
+"""What a step is held against: float64 where that is the same step, its own precision, or nothing, with the reason."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import forcing
+import kinds
+import pytest
+from forcing import case_of
+
+from stepbench.errors import StepbenchError
+from stepbench.judge.one_step import complaints
+from stepbench.records.cases import GRAPH
+from stepbench.worker.trajectory import load_targets
+
+pytestmark = pytest.mark.tensorflow
+
+BOTH = (case_of(GRAPH), case_of(GRAPH, "mixed_bfloat16"))
+
+
+@pytest.mark.parametrize("name", ["dense", "stateful", "two-passes", "loop"])
+def test_a_step_that_draws_nothing_is_held_against_float64(name: str) -> None:
+    _, header = forcing.trajectory(kinds.KINDS[name], BOTH)
+    assert header.references == {"float32": "float64", "mixed_bfloat16": "float64"}
+    assert (header.reasons, header.not_comparable, header.is_random) == ({}, None, False)
+
+
+def test_a_step_that_draws_other_numbers_in_float64_is_held_against_its_own_precision() -> None:
+    _, header = forcing.trajectory(kinds.KINDS["dropped"], BOTH)
+    assert header.references == {"float32": "float32", "mixed_bfloat16": "mixed_bfloat16"}
+    assert set(header.reasons.values()) == {"the step draws other random numbers in float64"}
+    assert header.is_random
+
+
+def test_numbers_that_no_seed_reaches_make_a_step_not_comparable_which_is_said() -> None:
+    _, header = forcing.trajectory(kinds.KINDS["unseeded"], BOTH)
+    assert header.not_comparable == "the step draws random numbers, or keeps a state, that no seed reaches"
+    found = forcing.agreement(kinds.KINDS["unseeded"], BOTH[0], *BOTH[:1])
+    assert found.not_comparable == header.not_comparable
+    assert complaints(found) == ()
+    assert all(point.updates for point in found.points), "its optimizer is judged nevertheless"
+
+
+@pytest.mark.parametrize("workload", [kinds.NARROW, kinds.UNBUILDABLE], ids=lambda one: one.name)
+def test_a_step_without_a_float64_build_is_held_against_float32_which_is_said(workload: forcing.Kind) -> None:
+    _, header = forcing.trajectory(workload, (case_of(GRAPH),))
+    assert header.references == {"float32": "float32"}
+    assert header.reasons == {"float32": "there is no float64 build of the step"}
+    found = forcing.agreement(workload, case_of(GRAPH))
+    assert (found.reference, found.remark) == ("float32", "there is no float64 build of the step")
+    assert complaints(found) == ()
+
+
+def test_a_precision_that_the_step_cannot_run_in_costs_no_other() -> None:
+    _, header = forcing.trajectory(kinds.KINDS["regularised"], BOTH)
+    assert header.references == {"float32": "float64"}
+    with pytest.raises(StepbenchError, match="does not run under mixed_bfloat16"):
+        forcing.agreement(kinds.KINDS["regularised"], BOTH[1], *BOTH[:1])
+
+
+def test_a_reference_that_is_no_number_is_refused() -> None:
+    exploding = kinds.kind("exploding", kinds.dense_model, lambda: kinds.optimizers.SGD(math.inf))
+    with pytest.raises(StepbenchError, match="is NaN or infinite after 0 steps: verify a workload that trains"):
+        forcing.trajectory(exploding, (case_of(GRAPH),))
+
+
+def test_the_points_are_those_of_a_training() -> None:
+    task = forcing.open_task(kinds.KINDS["dense"], forcing.SOURCE)
+    like = task.feed.take(1, kinds.BATCH)[0]
+    folder, _ = forcing.trajectory(kinds.KINDS["dense"], BOTH)
+    targets = list(load_targets(folder, 1, like))
+    assert [target.step for target in targets] == list(forcing.POINTS)
+    assert [int(target.snapshot.optimizers[0][0]) for target in targets] == list(forcing.POINTS)
+    starts = [target.snapshot.weights[0] for target in targets]
+    assert all((one != other).any() for one, other in pairwise(starts))
