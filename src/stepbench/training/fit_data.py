@@ -152,8 +152,8 @@ def drive(
 def data_ended(shown: int) -> StepbenchError:
     """What to say of data that gave so many batches where more were wanted."""
     return StepbenchError(
-        f"The data ended after {shown} batches: give a pipeline that can be gone over again, or a generator that goes on "
-        "for ever."
+        f"The data ended after {shown} batches: give a pipeline that can be gone over again, "
+        "or a generator that goes on for ever."
     )
 
 
