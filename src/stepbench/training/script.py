@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import io
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from stepbench.errors import StepbenchError
 from stepbench.training.workload import Training, Workload
@@ -47,6 +49,20 @@ class Reached:
     """Whether it seeds its random numbers itself, so that no seed of ours reaches its weights."""
 
 
+class _Tee(io.TextIOBase):
+    """Hands on what is written, and remembers the last line of it."""
+
+    def __init__(self, output: TextIO) -> None:
+        self._output = output
+        self.last_line = ""
+
+    def write(self, text: str) -> int:
+        """Take a text."""
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        self.last_line = lines[-1] if lines else self.last_line
+        return self._output.write(text)
+
+
 class _FitReached(BaseException):
     """Unwinds a script; no ``except Exception`` of its own is to stop it."""
 
@@ -59,15 +75,17 @@ def run_to_fit(script: Script) -> Reached:
     """
     reached: list[Reached] = []
     started = time.perf_counter()
-    with _as_main(script) as module, _watched(reached, started):
+    errors = _Tee(sys.stderr)
+    with _as_main(script) as module, _watched(reached, started), contextlib.redirect_stderr(errors):
         try:
             source = script.path.read_text(encoding="utf-8")
             exec(compile(source, str(script.path), "exec"), module.__dict__)  # noqa: S102 - it is what is asked for.
         except _FitReached:
             return reached[0]
         except SystemExit as error:
+            said = errors.last_line or f"exit code {error.code}"
             raise StepbenchError(
-                f"{script.path.name} exits ({error.code}) before it calls fit(): "
+                f"{script.path.name} exits before it calls fit() ({said}): "
                 "give it the arguments that it needs with --script-args."
             ) from error
         except EOFError as error:
