@@ -195,10 +195,10 @@ def _make_variables(model: keras.Model, batch: Batch) -> tuple[tf.Variable, ...]
     """
     if overrides_step(model) or type(model).test_step is not keras.Model.test_step:
         return _variables_of_trace(model.train_step, batch)
-    _variables_of_trace(model.test_step, batch)
+    touched = _variables_of_trace(model.test_step, batch)
     if model.optimizer is not None and not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
-    return ()
+    return touched  # The state of a stateful RNN is none of the model's own variables.
 
 
 def _variables_of_trace(step: Callable[[Batch], Any], batch: Batch) -> tuple[tf.Variable, ...]:
