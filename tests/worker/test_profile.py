@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import places
@@ -23,7 +24,9 @@ from stepbench.records.run import FailureKind
 from stepbench.records.trace import Trace
 from stepbench.training.data import resolve_source
 from stepbench.training.devices import use_device
-from stepbench.training.workload import load_workload
+from stepbench.training.fit_data import Batch
+from stepbench.training.locate import load_workload
+from stepbench.training.task import open_task
 from stepbench.worker import profile as tracing
 from stepbench.worker import xplane
 from stepbench.worker.profile import trace_case
@@ -88,7 +91,7 @@ def traced(tmp_path_factory: pytest.TempPathFactory) -> Capture:
         execution, steps_per_call = CASES[name]
         workload = load_workload(SLOWED)
         case = Case(workload.name, Variant(execution, Precision.FLOAT32), Device.CPU, 32, steps_per_call)
-        warm = WarmCase(case, workload, workload.data(resolve_source("synthetic", limit=512)), seed=0)
+        warm = WarmCase(case, open_task(workload, resolve_source("synthetic", limit=512)), seed=0)
         return Traced(warm, trace_case(warm, SETTINGS, tmp_path_factory.mktemp("trace")))
 
     return capture
@@ -159,9 +162,9 @@ def test_steps_that_mark_themselves_as_tensorflows_guide_says_are_no_more_steps(
     found = traced("graph")
     numbers, call = itertools.count(17), found.warm.call
 
-    def marked(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    def marked(batch: Batch) -> Any:
         with tf.profiler.experimental.Trace("train", step_num=next(numbers), _r=1):
-            return call(x, y)
+            return call(batch)
 
     monkeypatch.setattr(found.warm, "call", marked)
     assert found.refusal(trace_case(found.warm, SETTINGS, tmp_path)) == ""
