@@ -47,8 +47,8 @@ def test_what_replaces_parts_of_a_compiled_model_is_said_once() -> None:
 
 def test_a_model_made_for_another_batch_size_is_refused_early() -> None:
     task = open_task(kinds.stateful, SYNTHETIC)
-    task.look(kinds.BATCH)
-    for refuses in (task.look, lambda size: task.build("float32", 0, size)):
+    task.look((kinds.BATCH,))
+    for refuses in (lambda size: task.look((size,)), lambda size: task.build("float32", 0, size)):
         with pytest.raises(stepbench.StepbenchError) as caught:
             refuses(10)
         assert str(caught.value) == "The model is made for batches of 8: use --batch-size 8, not 10."
