@@ -37,9 +37,10 @@ def test_the_innocent_are_equivalent_and_each_planted_bug_is_different_for_its_o
         verification=SETTINGS,
     )
     events = Events()
-    verify(plan, [Measurement(case) for case in cases], events, tmp_path)
+    verify(plan, [Measurement(case) for case in cases], events, tmp_path)  # type: ignore[arg-type] # It stands in for a journal.
     found = judge_cases(assemble(cases, events), SETTINGS)
     verdicts = [found[case].verdict for case in cases]
     assert verdicts == [*[Verdict.EQUIVALENT] * 3, *[Verdict.DIFFERENT] * 2]
     assert "1.020× as long" in found[cases[3]].why[0]
-    assert "in step 50 (seed 0)" in found[cases[4]].why[0]
+    # It counts the calls of level 1 too.
+    assert found[cases[4]].why[0].endswith(f"in step {50 - len(SETTINGS.points)} (seed 0)")

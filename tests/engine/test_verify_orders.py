@@ -55,7 +55,7 @@ class Verified:
 
     def run(self) -> Verified:
         plan = make_plan(self.cases, workloads={"tiny": self.workload}, verification=SETTINGS, timeout_s=20.0)
-        verify(plan, self.measured, self, self.folder, self.progress.append)
+        verify(plan, self.measured, self, self.folder, self.progress.append)  # type: ignore[arg-type] # For a journal.
         return self
 
     def of(self, case: Case) -> Measurement:
@@ -131,5 +131,5 @@ def test_a_case_that_failed_is_not_verified(tmp_path: Path) -> None:
     failed = make_failed(GRAPH)
     plan = make_plan([GRAPH], workloads={"tiny": faking.WORKLOAD}, verification=SETTINGS)
     journal = Verified((GRAPH,), tmp_path)
-    verify(plan, [failed], journal, tmp_path)
+    verify(plan, [failed], journal, tmp_path)  # type: ignore[arg-type]
     assert journal.events == []

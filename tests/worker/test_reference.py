@@ -6,6 +6,7 @@ import math
 from itertools import pairwise
 
 import forcing
+import keras
 import kinds
 import pytest
 from forcing import case_of
@@ -13,6 +14,7 @@ from forcing import case_of
 from stepbench.errors import StepbenchError
 from stepbench.judge.one_step import complaints
 from stepbench.records.cases import GRAPH
+from stepbench.training.task import open_task
 from stepbench.worker.trajectory import load_targets
 
 pytestmark = pytest.mark.tensorflow
@@ -61,13 +63,13 @@ def test_a_precision_that_the_step_cannot_run_in_costs_no_other() -> None:
 
 
 def test_a_reference_that_is_no_number_is_refused() -> None:
-    exploding = kinds.kind("exploding", kinds.dense_model, lambda: kinds.optimizers.SGD(math.inf))
+    exploding = kinds.kind("exploding", kinds.dense_model, lambda: keras.optimizers.SGD(math.inf))
     with pytest.raises(StepbenchError, match="is NaN or infinite after 0 steps: verify a workload that trains"):
         forcing.trajectory(exploding, (case_of(GRAPH),))
 
 
 def test_the_points_are_those_of_a_training() -> None:
-    task = forcing.open_task(kinds.KINDS["dense"], forcing.SOURCE)
+    task = open_task(kinds.KINDS["dense"], forcing.SOURCE)
     like = task.feed.take(1, kinds.BATCH)[0]
     folder, _ = forcing.trajectory(kinds.KINDS["dense"], BOTH)
     targets = list(load_targets(folder, 1, like))

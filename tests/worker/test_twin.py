@@ -86,7 +86,7 @@ def _forgetful(optimizer: Any) -> None:
             variable.assign(0.0 * variable)
 
 
-def _setting(name: str, value: float) -> Plant:
+def _setting(name: str, value: float | None) -> Plant:
     return lambda optimizer: setattr(optimizer, name, value)
 
 
