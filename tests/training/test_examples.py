@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -14,14 +13,14 @@ from numpy.typing import NDArray
 import stepbench
 from stepbench.records.cases import Case, Device, Precision, Variant
 from stepbench.training.devices import use_device
-from stepbench.training.step import TrainState, build_state, train_step
-from stepbench.training.variants import build_call, execution_named
-from stepbench.training.workload import DataSource, import_user_module, load_workload
+from stepbench.training.locate import import_user_module, load_workload
+from stepbench.training.state import TrainState
+from stepbench.training.step import loss_of
+from stepbench.training.task import open_task
+from stepbench.training.variants import Call, build_call, execution_named
+from stepbench.training.workload import DataSource, Workload
 
 pytestmark = pytest.mark.tensorflow
-
-if TYPE_CHECKING:
-    from stepbench.training.variants import Step
 
 use_device(Device.CPU)  # While tests are collected: later TensorFlow may have started.
 
@@ -30,6 +29,7 @@ TABULAR = load_workload(f"{EXAMPLES}/tabular.py:workload")
 import_user_module(f"{EXAMPLES}/hand_written_step.py")
 
 BATCH = 32
+assert isinstance(TABULAR, Workload)
 ROWS = TABULAR.data(DataSource("synthetic", limit=6 * BATCH))
 BATCHES = [
     (tf.constant(ROWS.x_train[start : start + BATCH]), tf.constant(ROWS.y_train[start : start + BATCH]))
@@ -42,15 +42,17 @@ def prepared(
     precision: Precision,
     steps_per_call: int = 1,
     optimizer: Callable[[], keras.Optimizer] | None = None,
-) -> tuple[TrainState, Step]:
+) -> tuple[TrainState, Call]:
+    assert isinstance(TABULAR, Workload)
     workload = dataclasses.replace(TABULAR, optimizer=optimizer) if optimizer else TABULAR
-    state = build_state(workload, precision, seed=0)
+    state = open_task(workload, DataSource("synthetic", limit=6 * BATCH)).build(precision, 0, BATCH)
     variant = Variant(execution, precision)
     return state, build_call(state, Case("tabular", variant, Device.CPU, BATCH, steps_per_call))
 
 
 def values(state: TrainState) -> list[NDArray[np.float32]]:
-    return [variable.numpy() for variable in state.variables]
+    """Of weights and of the optimizer; metrics may weigh batches in another way."""
+    return [variable.numpy() for variable in (*state.model.variables, *state.optimizer.variables)]
 
 
 def assert_agree(ours: TrainState, theirs: TrainState, atol: float) -> None:
@@ -59,6 +61,7 @@ def assert_agree(ours: TrainState, theirs: TrainState, atol: float) -> None:
 
 
 def test_rows_are_always_the_same_and_a_limit_takes_the_first() -> None:
+    assert isinstance(TABULAR, Workload)
     again, everything = (TABULAR.data(DataSource("synthetic", limit=limit)) for limit in (6 * BATCH, None))
     np.testing.assert_array_equal(again.x_train, ROWS.x_train)
     np.testing.assert_array_equal(everything.x_train[: 6 * BATCH], ROWS.x_train)
@@ -71,7 +74,7 @@ def test_rows_are_always_the_same_and_a_limit_takes_the_first() -> None:
 
 @pytest.mark.parametrize("precision", Precision)
 def test_table_network_computes_in_its_precision_and_gives_float32(precision: Precision) -> None:
-    model = build_state(TABULAR, precision, seed=0).model
+    model = prepared("eager", precision)[0].model
     assert model(BATCHES[0][0], training=True).dtype == tf.float32
     dense = [layer for layer in model.layers if isinstance(layer, keras.layers.Dense)]
     assert {layer.compute_dtype for layer in dense} == {precision.compute_dtype}
@@ -86,16 +89,18 @@ def test_table_network_computes_in_its_precision_and_gives_float32(precision: Pr
 def test_raw_adam_trains_as_keras_adam_does(precision: Precision, atol: float, steps_per_call: int) -> None:
     """Weights, statistics, moments, counters and metrics; six steps of Adam move a weight by up to 0.006."""
     theirs, step = prepared("graph", precision)
-    expected_losses = [float(step(x, y)) for x, y in BATCHES]
+    expected_losses = []
+    for batch in BATCHES:
+        theirs.reset_metrics()  # Keras gives the mean since then.
+        expected_losses.append(float(loss_of(step(batch))))
     ours, call = prepared("raw-adam", precision, steps_per_call)
     if steps_per_call == 1:
-        losses = [float(call(x, y)) for x, y in BATCHES]
-        assert call.experimental_get_tracing_count() == 1  # type: ignore[attr-defined] # It is a tf.function.
+        losses = [float(call(batch)) for batch in BATCHES]
         assert losses == pytest.approx(expected_losses, rel=1e-3)
     else:
         for start in (0, 3):
             xs, ys = zip(*BATCHES[start : start + 3], strict=True)
-            assert float(call(tf.stack(xs), tf.stack(ys))) == pytest.approx(expected_losses[start + 2], rel=1e-3)
+            assert float(call((tf.stack(xs), tf.stack(ys)))) == pytest.approx(expected_losses[start + 2], rel=1e-3)
     assert int(ours.optimizer.iterations) == 6
     assert_agree(ours, theirs, atol)
 
@@ -105,8 +110,8 @@ def test_raw_adam_makes_the_same_first_update() -> None:
     theirs, expected = prepared("graph", Precision.FLOAT32)
     ours, call = prepared("raw-adam", Precision.FLOAT32)
     before = [weight.numpy() for weight in ours.model.trainable_variables]
-    expected(*BATCHES[0])
-    call(*BATCHES[0])
+    expected(BATCHES[0])
+    call(BATCHES[0])
     for weight, its, old in zip(ours.model.trainable_variables, theirs.model.trainable_variables, before, strict=True):
         update, expected_update = weight.numpy() - old, its.numpy() - old
         assert np.abs(expected_update).max() == pytest.approx(0.001, rel=1e-3)
@@ -121,8 +126,8 @@ def test_raw_adam_skips_a_step_that_overflowed_and_halves_the_scale() -> None:
     for state in (ours, theirs):
         state.optimizer.dynamic_scale.assign(2.0**40)
         state.optimizer.step_counter.assign(7)
-    call(*BATCHES[0])
-    train_step(theirs, *BATCHES[0])
+    call(BATCHES[0])
+    theirs.step(BATCHES[0])
     assert float(ours.optimizer.dynamic_scale) == 2.0**39
     assert int(ours.optimizer.step_counter) == 0
     assert int(ours.optimizer.iterations) == 0
@@ -140,8 +145,8 @@ def test_raw_adam_doubles_the_scale_as_often_as_keras_does() -> None:
     theirs, expected = prepared("graph", Precision.MIXED_FLOAT16, optimizer=growing)
     scales = []
     for batch in BATCHES[:5]:
-        call(*batch)
-        expected(*batch)
+        call(batch)
+        expected(batch)
         scales.append(float(ours.optimizer.dynamic_scale))
         assert scales[-1] == float(theirs.optimizer.dynamic_scale)
         assert int(ours.optimizer.step_counter) == int(theirs.optimizer.step_counter)
@@ -155,8 +160,8 @@ def test_raw_adam_follows_a_learning_rate_schedule() -> None:
     ours, call = prepared("raw-adam", Precision.FLOAT32, optimizer=decaying)
     theirs, expected = prepared("graph", Precision.FLOAT32, optimizer=decaying)
     for batch in BATCHES[:3]:
-        call(*batch)
-        expected(*batch)
+        call(batch)
+        expected(batch)
     assert_agree(ours, theirs, atol=1e-5)
 
 
