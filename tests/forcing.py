@@ -75,8 +75,8 @@ def agreement_from(folder: Path, workload: Kind, case: Case, seed: int = 0) -> A
     """Level 1 of a case, from a trajectory that is there."""
     with own_tapes():
         task = open_task(workload, SOURCE)
-        like = stacked(task.feed.take(case.steps_per_call, case.batch_size))
-        return VariantStep(case, task, seed).agree(folder, like)
+        variant = VariantStep(case, task, seed)
+        return variant.agree(folder, stacked(task.feed.take(case.steps_per_call, case.batch_size)))
 
 
 @dataclasses.dataclass

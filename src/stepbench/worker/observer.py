@@ -210,6 +210,7 @@ def _keeper(tensor: tf.Tensor) -> tf.Variable:
     return _outside(lambda: tf.Variable(tf.zeros([size or 0 for size in shape], dtype), trainable=False, shape=shape))
 
 
+@tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator] # TensorFlow has no types.
 def _outside(make: Callable[[], tf.Variable]) -> tf.Variable:
     """A variable made outside of the function that is being traced, which would else be traced once more for it.
 
