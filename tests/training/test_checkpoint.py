@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 import math
 import os
@@ -12,24 +13,29 @@ import keras
 import numpy as np
 import places
 import pytest
+from built import ready
 from numpy.typing import NDArray
+from workloads import gan, kinds
 
 import stepbench
 from stepbench.records.cases import Case, Device, Precision, Variant
 from stepbench.training.checkpoint import Checkpoints
 from stepbench.training.data import resolve_source
 from stepbench.training.devices import use_device
+from stepbench.training.locate import Locatable, load_workload
 from stepbench.training.loop import Epoch, Order, Trainer
-from stepbench.training.step import TrainState, build_state
-from stepbench.training.workload import Workload, load_workload
+from stepbench.training.state import TrainState
+from stepbench.training.task import open_task
+from stepbench.training.workload import Workload
 
 pytestmark = pytest.mark.tensorflow
 
 use_device(Device.CPU)  # While tests are collected: later TensorFlow may have started.
 
 TABULAR = load_workload(f"{places.EXAMPLES}/tabular.py:workload")
+assert isinstance(TABULAR, Workload)
 TRAINING: dict[str, str | int | bool] = {"case": "a/graph/float32/cpu/b16", "seed": 0, "data": "synthetic"}
-EPOCH = Epoch(1, loss=1.5, accuracy=0.25, seconds=2.0, examples=64)
+EPOCH = Epoch(1, {"loss": 1.5, "accuracy": 0.25}, seconds=2.0, examples=64)
 
 
 def small_model(width: int = 3) -> keras.Model:
@@ -37,7 +43,8 @@ def small_model(width: int = 3) -> keras.Model:
 
 
 def state(seed: int = 0, model: Callable[[], keras.Model] = small_model) -> TrainState:
-    return build_state(Workload("small", model, TABULAR.data), Precision.FLOAT32, seed)
+    workload = Workload("small", model, lambda _: ((np.zeros((2, 2)), np.zeros(2)), None))
+    return ready(workload, batch_size=2, seed=seed).state
 
 
 def values(of: TrainState) -> list[NDArray[Any]]:
@@ -63,16 +70,28 @@ def refusal(folder: Path, training: dict[str, str | int | bool] = TRAINING) -> s
     return message
 
 
-@pytest.mark.parametrize("workload", ["tabular", "cifar-cnn"])
-@pytest.mark.parametrize("shuffle", [False, True])
-def test_continued_training_is_the_uninterrupted_one(workload: str, shuffle: bool, tmp_path: Path) -> None:  # noqa: FBT001 - pytest passes it by name.
-    """To the last bit: weights, batch statistics, the state of the dropout's random numbers, moments and figures."""
-    chosen = TABULAR if workload == "tabular" else load_workload("cifar-cnn")
-    dataset = chosen.data(resolve_source("synthetic", limit=80)).limited(80)
+@pytest.mark.parametrize(
+    ("workload", "shuffle"),
+    [
+        (TABULAR, True),
+        (TABULAR, False),
+        (kinds.stateful, False),
+        (kinds.gan, True),
+        (kinds.pipeline, False),
+        (gan.training, False),
+    ],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_continued_training_is_the_uninterrupted_one(workload: Locatable, shuffle: bool, tmp_path: Path) -> None:  # noqa: FBT001 - pytest passes it by name.
+    """To the last bit: weights, statistics, the state of layers and of random numbers, moments and figures."""
+    source = resolve_source("synthetic", limit=80)
+    if workload is TABULAR:
+        assert isinstance(workload, Workload)
+        workload = dataclasses.replace(workload, data=lambda _: TABULAR.data(source).limited(80))
 
     def trainer() -> Trainer:
-        case = Case(chosen.name, Variant("graph", Precision.FLOAT32), Device.CPU, 16)
-        return Trainer(case, chosen, dataset, Order(seed=3, shuffle=shuffle))
+        case = Case(workload.name, Variant("graph", Precision.FLOAT32), Device.CPU, 8)
+        return Trainer(case, open_task(workload, source), Order(seed=3, shuffle=shuffle))
 
     uninterrupted = trainer()
     expected = [uninterrupted.run_epoch(number) for number in (1, 2, 3)]
@@ -84,14 +103,14 @@ def test_continued_training_is_the_uninterrupted_one(workload: str, shuffle: boo
 
     continued = trainer()
     epochs = [*checkpoints.restore(continued.state, 99), continued.run_epoch(2), continued.run_epoch(3)]
-    figures = [(epoch.number, epoch.loss, epoch.accuracy, epoch.examples) for epoch in epochs]
-    assert figures == [(epoch.number, epoch.loss, epoch.accuracy, epoch.examples) for epoch in expected]
+    figures = [(epoch.number, epoch.figures, epoch.examples) for epoch in epochs]
+    assert figures == [(epoch.number, epoch.figures, epoch.examples) for epoch in expected]
     assert same(continued.state, uninterrupted.state)
     assert continued.evaluate() == uninterrupted.evaluate()
 
 
 def test_loss_scale_is_part_of_a_checkpoint(tmp_path: Path) -> None:
-    first, second = (build_state(TABULAR, Precision.MIXED_FLOAT16, seed) for seed in (0, 1))
+    first, second = (ready(TABULAR, precision="mixed_float16", seed=seed).state for seed in (0, 1))
     first.optimizer.dynamic_scale.assign(1024.0)
     Checkpoints(tmp_path, TRAINING).save(first, [EPOCH])
     Checkpoints(tmp_path, TRAINING).restore(second, 99)
@@ -101,7 +120,7 @@ def test_loss_scale_is_part_of_a_checkpoint(tmp_path: Path) -> None:
 
 def test_newest_checkpoint_is_restored_with_all_epochs(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, TRAINING)
-    epochs = [Epoch(number, 1 / number, 0.1, 1.0, 64) for number in range(1, 12)]
+    epochs = [Epoch(number, {"loss": 1 / number}, 1.0, 64) for number in range(1, 12)]
     states = [state(seed) for seed in (1, 2, 3)]
     for done, each in zip((2, 10, 11), states, strict=True):
         checkpoints.save(each, epochs[:done])
@@ -120,10 +139,10 @@ def test_without_a_checkpoint_nothing_is_restored(folder: str, tmp_path: Path) -
 
 def test_training_that_diverged_can_be_continued(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, TRAINING)
-    checkpoints.save(state(), [Epoch(1, math.nan, math.inf, 1.0, 64)])
+    checkpoints.save(state(), [Epoch(1, {"loss": math.nan, "accuracy": math.inf}, 1.0, 64)])
     (epoch,) = checkpoints.restore(state(), 99)
     assert math.isnan(epoch.loss)
-    assert epoch.accuracy == math.inf
+    assert epoch.figures["accuracy"] == math.inf
 
 
 def test_a_draft_that_was_left_over_is_ignored(saved: Path) -> None:
@@ -305,7 +324,7 @@ def test_disk_that_is_full_leaves_the_earlier_checkpoint(saved: Path, monkeypatc
 
 def test_a_shorter_training_is_given_the_checkpoint_of_its_own_last_epoch(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, TRAINING)
-    second = Epoch(2, loss=1.0, accuracy=0.5, seconds=2.0, examples=64)
+    second = Epoch(2, {"loss": 1.0}, seconds=2.0, examples=64)
     checkpoints.save(state(seed=1), [EPOCH])
     checkpoints.save(state(seed=2), [EPOCH, second])
     restored = state()

@@ -83,7 +83,7 @@ def test_fit_itself_makes_the_batches_until_enough_is_seen() -> None:
 
 
 def test_what_a_pipeline_raises_reaches_the_user() -> None:
-    def broken(number: Any) -> Any:
+    def broken(_: Any) -> Any:
         raise RuntimeError("planted in the pipeline")
 
     pipeline = tf.data.Dataset.range(3).map(lambda number: tf.py_function(broken, [number], tf.float32))

@@ -207,7 +207,9 @@ def _variables_of_trace(step: Callable[[Batch], Any], batch: Batch) -> tuple[tf.
         traced = tf.function(step, autograph=False).get_concrete_function(batch)
     except Exception:  # noqa: BLE001 - a step that cannot be traced may run eagerly; in a graph it fails again, and tells.
         return ()
-    return tuple(traced.graph.variables)
+    # As a set they have no order; the trace first meets them in the same one whenever and wherever it is made.
+    met = {id(outer): number for number, (outer, _) in enumerate(traced.graph.captures)}
+    return tuple(sorted(traced.graph.variables, key=lambda variable: met.get(id(variable.handle), len(met))))
 
 
 def _raw_variables(model: keras.Model) -> Iterator[tf.Variable]:
