@@ -1,92 +1,65 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
-import places
 import pytest
 import tensorflow as tf
-from numpy.typing import NDArray
+from built import Ready, assert_close, ready
+from workloads import kinds
 
 import stepbench
-from stepbench.records.cases import BUILT_IN_EXECUTIONS, DEFAULT_EXECUTIONS, Case, Device, Precision, Variant
-from stepbench.training import step as step_module
+from stepbench.records.cases import BUILT_IN_EXECUTIONS, DEFAULT_EXECUTIONS, Device, Precision
 from stepbench.training import variants
-from stepbench.training.data import resolve_source
 from stepbench.training.devices import use_device
-from stepbench.training.step import TrainState, build_state, train_step
-from stepbench.training.variants import build_call, execution_named
-from stepbench.training.workload import Dataset, Workload, load_workload
+from stepbench.training.feed import stacked
+from stepbench.training.state import TrainState
+from stepbench.training.step import loss_of
+from stepbench.training.variants import execution_named, parts_of
 
 pytestmark = pytest.mark.tensorflow
 
-if TYPE_CHECKING:
-    from stepbench.training.variants import Step
+Step = Callable[..., Any]
 
 use_device(Device.CPU)  # While tests are collected: later TensorFlow may have started.
 
-BATCH = 16
-CNN = load_workload("cifar-cnn")
-TABULAR = load_workload(f"{places.EXAMPLES}/tabular.py:workload")
-SOURCE = resolve_source("synthetic", limit=6 * BATCH)
-IMAGES = CNN.data(SOURCE)
-ROWS = TABULAR.data(SOURCE)
+NINE = [(execution, precision) for execution in DEFAULT_EXECUTIONS for precision in Precision]
 
 
 def small_model() -> keras.Model:
-    return keras.Sequential(
-        [keras.Input((20,)), keras.layers.Dense(4), keras.layers.Activation("linear", dtype="float32")]
-    )
+    logits = keras.layers.Activation("linear", dtype="float32")
+    return keras.Sequential([keras.Input((kinds.FEATURES,)), keras.layers.Dense(kinds.CLASSES), logits])
 
 
-SMALL = Workload("small", small_model, TABULAR.data)
-NINE = [Variant(execution, precision) for execution in DEFAULT_EXECUTIONS for precision in Precision]
+SMALL = stepbench.Workload("small", small_model, lambda _: ((kinds.TABLE, kinds.LABELS), None))
 
 
-def prepared(workload: Workload, variant: Variant, steps_per_call: int = 1) -> tuple[TrainState, Step]:
-    state = build_state(workload, variant.precision, seed=0)
-    return state, build_call(state, Case(workload.name, variant, Device.CPU, BATCH, steps_per_call))
+def prepared(execution: str, precision: str = "float32", *, workload: Any = SMALL, steps_per_call: int = 1) -> Ready:
+    return ready(workload, execution, precision, steps_per_call=steps_per_call, batch_size=kinds.BATCH)
 
 
-def float32(execution: str) -> Variant:
-    return Variant(execution, Precision.FLOAT32)
-
-
-def batches(data: Dataset, steps_per_call: int = 1) -> list[tuple[tf.Tensor, tf.Tensor]]:
-    """Six batches, in as many calls as they make."""
-    leading = (-1, steps_per_call, BATCH) if steps_per_call > 1 else (-1, BATCH)
-    x = data.x_train.reshape(*leading, *data.x_train.shape[1:])
-    y = data.y_train.reshape(*leading)
-    return [(tf.constant(some_x), tf.constant(some_y)) for some_x, some_y in zip(x, y, strict=True)]
-
-
-def train(
-    workload: Workload, data: Dataset, execution: str, steps_per_call: int = 1
-) -> tuple[list[float], list[NDArray[np.float32]], TrainState]:
-    """The losses and what a training changes for good: weights, statistics, seeds and optimizer slots."""
-    state, call = prepared(workload, float32(execution), steps_per_call)
-    losses = [float(call(x, y)) for x, y in batches(data, steps_per_call)]
-    learned = [*state.model.layers, state.optimizer]
-    return losses, [variable.numpy() for part in learned for variable in part.variables], state
-
-
-@pytest.fixture(scope="module")
-def eager_cnn() -> tuple[list[float], list[NDArray[np.float32]], TrainState]:
-    return train(CNN, IMAGES, "eager")
+def train(ours: Ready, steps: int) -> list[float]:
+    """The losses of each call."""
+    per_call = ours.case.steps_per_call
+    batches = ours.batches(steps)
+    calls = [stacked(batches[start : start + per_call]) for start in range(0, steps, per_call)]
+    return [float(loss_of(ours.call(call))) for call in calls]
 
 
 @pytest.fixture
-def trace_shapes(monkeypatch: pytest.MonkeyPatch) -> list[tf.TensorShape]:
+def traced_shapes(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The shape of the batch, each time that Python runs the step: once a trace, or once an eager step."""
-    shapes = []
+    shapes: list[Any] = []
+    original = keras.Model.train_step
 
-    def traced(state: TrainState, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        shapes.append(x.shape)
-        return train_step(state, x, y)
+    def traced(model: keras.Model, batch: Any) -> Any:
+        shapes.append(tuple(batch[0].shape))
+        return original(model, batch)
 
-    monkeypatch.setattr(step_module, "train_step", traced)
+    traced.__qualname__ = original.__qualname__  # It is no step of the user's own.
+    monkeypatch.setattr(keras.Model, "train_step", traced)
     return shapes
 
 
@@ -100,100 +73,84 @@ def never_built(_: TrainState) -> Step:
     raise AssertionError("Registering builds nothing.")
 
 
-def assert_close(ours: Sequence[NDArray[np.float32]], theirs: Sequence[NDArray[np.float32]], atol: float) -> None:
-    for mine, its in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(mine, its, rtol=1e-5, atol=atol)
-
-
-@pytest.mark.parametrize("variant", NINE, ids=str)
-def test_step_moves_every_weight_tensor_by_a_finite_loss_and_is_traced_once(
-    variant: Variant, trace_shapes: list[tf.TensorShape]
+@pytest.mark.parametrize(("execution", "precision"), NINE)
+def test_step_moves_every_weight_by_a_finite_loss_and_is_traced_once(
+    execution: str, precision: str, traced_shapes: list[Any]
 ) -> None:
-    state, call = prepared(SMALL, variant)
-    before = [weight.numpy() for weight in state.model.trainable_variables]
-    losses = [call(x, y) for x, y in batches(ROWS)]
-    assert {loss.shape.rank for loss in losses} == {0}
-    assert np.isfinite([float(loss) for loss in losses]).all()
-    assert float(state.metrics.loss.result()) == pytest.approx(np.mean(losses), rel=1e-5)
-    for weight, old in zip(state.model.trainable_variables, before, strict=True):
+    ours = prepared(execution, precision)
+    traced_shapes.clear()
+    before = [weight.numpy() for weight in ours.state.model.trainable_variables]
+    assert np.isfinite(train(ours, 4)).all()
+    for weight, old in zip(ours.state.model.trainable_variables, before, strict=True):
         assert np.isfinite(weight.numpy()).all()
         assert not np.array_equal(weight.numpy(), old), weight.path
-    if variant.execution == "eager":
-        assert len(trace_shapes) == 6
-    else:
-        assert trace_shapes == [(BATCH, 20)]
-        assert call.experimental_get_tracing_count() == 1  # type: ignore[attr-defined] # It is a tf.function.
+    assert traced_shapes == [(kinds.BATCH, kinds.FEATURES)] * (4 if execution == "eager" else 1)
 
 
-@pytest.mark.parametrize("variant", [v for v in NINE if v.execution != "eager"], ids=str)
-def test_several_steps_in_one_call_are_traced_once(variant: Variant, trace_shapes: list[tf.TensorShape]) -> None:
-    state, call = prepared(SMALL, variant, steps_per_call=3)
-    for x, y in [*batches(ROWS, steps_per_call=3)] * 2:
-        assert np.isfinite(float(call(x, y)))
-    assert trace_shapes == [(BATCH, 20)]
-    assert call.experimental_get_tracing_count() == 1  # type: ignore[attr-defined] # It is a tf.function.
-    assert int(state.optimizer.iterations) == 12
+@pytest.mark.parametrize("execution", ["graph", "xla"])
+def test_several_steps_in_one_call_are_the_same_steps_traced_once(execution: str, traced_shapes: list[Any]) -> None:
+    one_by_one, ours = prepared("graph"), prepared(execution, steps_per_call=2)
+    traced_shapes.clear()
+    losses, expected = train(ours, 4), train(one_by_one, 4)
+    assert len(traced_shapes) == 2, "once for each of the two cases"
+    assert losses == pytest.approx(expected[1::2], rel=1e-6)
+    assert_close(ours, one_by_one, atol=1e-6)
+    assert int(ours.state.optimizer.iterations) == 4
+
+
+@pytest.mark.parametrize("workload", [kinds.two_outputs, kinds.sam, kinds.gan], ids=lambda workload: workload.name)
+def test_several_steps_in_one_call_are_the_same_steps_of_any_model(workload: stepbench.Workload) -> None:
+    one_by_one, ours = (prepared("graph", workload=workload, steps_per_call=steps) for steps in (1, 2))
+    assert train(ours, 4) == pytest.approx(train(one_by_one, 4)[1::2], rel=1e-5)
+    assert_close(ours, one_by_one, atol=1e-6)
 
 
 @pytest.mark.parametrize("steps_per_call", [1, 2])
 def test_xla_alone_is_compiled_by_xla(steps_per_call: int) -> None:
-    batch = batches(ROWS, steps_per_call)[0]
-    _, graph = prepared(SMALL, float32("graph"), steps_per_call)
-    _, xla = prepared(SMALL, float32("xla"), steps_per_call)
-    assert "HloModule" in xla.experimental_get_compiler_ir(*batch)()  # type: ignore[attr-defined] # It is a tf.function.
+    graph, xla = (prepared(execution, steps_per_call=steps_per_call) for execution in ("graph", "xla"))
+    batch = stacked(graph.batches(steps_per_call))
+    assert "HloModule" in xla.call.experimental_get_compiler_ir(batch)()  # type: ignore[attr-defined] # It is a tf.function.
     with pytest.raises(ValueError, match="jit_compile=True"):
-        graph.experimental_get_compiler_ir(*batch)  # type: ignore[attr-defined] # It is a tf.function.
-
-
-@pytest.mark.parametrize("steps_per_call", [2, 3])
-def test_steps_in_one_call_are_the_same_steps(steps_per_call: int) -> None:
-    losses, learned, state = train(TABULAR, ROWS, "graph")
-    losses_of_calls, learned_in_calls, state_of_calls = train(TABULAR, ROWS, "graph", steps_per_call)
-    assert losses_of_calls == pytest.approx(losses[steps_per_call - 1 :: steps_per_call], rel=1e-6)
-    assert_close(learned_in_calls, learned, atol=1e-6)
-    assert int(state_of_calls.optimizer.iterations) == 6
-    assert float(state_of_calls.metrics.loss.result()) == pytest.approx(float(state.metrics.loss.result()), rel=1e-6)
-
-
-@pytest.mark.parametrize("execution", ["graph", "xla", "keras"])
-def test_executions_train_the_same_network(
-    execution: str, eager_cnn: tuple[list[float], list[NDArray[np.float32]], TrainState]
-) -> None:
-    expected_losses, expected, eager_state = eager_cnn
-    losses, learned, state = train(CNN, IMAGES, execution)
-    if execution == "keras":  # It gives the running mean.
-        expected_losses = list(np.cumsum(expected_losses) / np.arange(1, 7))
-    assert losses == pytest.approx(expected_losses, rel=1e-5)
-    # Six steps of Adam move a weight by up to 0.006.
-    assert_close(learned, expected, atol=1e-5)
-    # The metrics too are the state's own, whoever updates them.
-    assert float(state.metrics.loss.result()) == pytest.approx(float(eager_state.metrics.loss.result()), rel=1e-5)
-    assert float(state.metrics.accuracy.result()) == float(eager_state.metrics.accuracy.result())
+        graph.call.experimental_get_compiler_ir(batch)  # type: ignore[attr-defined] # It is a tf.function.
 
 
 def test_keras_trains_as_the_graph_does_with_dropout_and_batch_statistics() -> None:
-    _, expected, _ = train(TABULAR, ROWS, "graph")
-    _, learned, _ = train(TABULAR, ROWS, "keras")
-    assert_close(learned, expected, atol=1e-5)
+    for workload in (kinds.functional, kinds.batch_normalised):
+        theirs, ours = (prepared(execution, workload=workload) for execution in ("graph", "keras"))
+        assert train(ours, 4) == pytest.approx(train(theirs, 4), rel=1e-5)
+        assert_close(ours, theirs, atol=1e-6)
 
 
 @pytest.mark.parametrize(
     ("execution", "steps_per_call"), [("eager", 1), ("graph", 1), ("graph", 2), ("xla", 1), ("xla", 2)]
 )
-def test_variant_adds_nothing_to_the_step(execution: str, steps_per_call: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variant_adds_nothing_to_the_step(execution: str, steps_per_call: int) -> None:
     """A step that only reads a number gives that number and changes nothing, whatever is wrapped around it."""
+    kept = tf.Variable(3.0)
 
-    def reading(state: TrainState, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        return tf.reduce_sum(x) + tf.cast(y[0], tf.float32) + state.optimizer.learning_rate
+    def reading(batch: Any) -> Any:
+        return tf.reduce_sum(batch) + kept
 
-    monkeypatch.setattr(step_module, "train_step", reading)
-    state, call = prepared(TABULAR, float32(execution), steps_per_call)
-    before = [variable.numpy() for variable in state.variables]
-    x, y = batches(ROWS, steps_per_call)[0]
-    last_x, last_y = (x[-1], y[-1]) if steps_per_call > 1 else (x, y)
-    assert float(call(x, y)) == pytest.approx(float(reading(state, last_x, last_y)), rel=1e-5)
-    for variable, value in zip(state.variables, before, strict=True):
-        np.testing.assert_array_equal(variable.numpy(), value)
+    training = stepbench.Training("reading", lambda _: stepbench.Built(reading, kinds.TABLE, [kept]))
+    ours = prepared(execution, workload=training, steps_per_call=steps_per_call)
+    batches = ours.batches(steps_per_call)
+    assert float(ours.call(stacked(batches))) == pytest.approx(float(reading(batches[-1])), rel=1e-5)
+    assert float(kept) == 3.0
+
+
+@pytest.mark.parametrize(
+    ("batch", "parts"),
+    [
+        (1, (1,)),
+        ((1,), (1,)),
+        ((1, 2), (1, 2)),
+        ((1, 2, 3), (1, 2, 3)),
+        ((1, None, 3), (1, None, 3)),
+        ((1, 2, None), (1, 2)),
+    ],
+)
+def test_a_batch_is_handed_to_a_step_in_its_parts(batch: Any, parts: tuple[Any, ...]) -> None:
+    assert parts_of(batch) == parts
 
 
 def test_built_in_executions_claim_what_they_are() -> None:
@@ -205,15 +162,13 @@ def test_built_in_executions_claim_what_they_are() -> None:
 def test_user_variant_is_found_by_its_name_and_trains() -> None:
     @stepbench.variant("backwards", claims="eager")
     def backwards(state: TrainState) -> Step:
-        return lambda x, y: train_step(state, x[::-1], y[::-1])
+        return lambda x, y: loss_of(state.step((x[::-1], y[::-1])))
 
-    assert execution_named("backwards").factory is backwards
     assert execution_named("backwards").claims == "eager"
-    state, call = prepared(CNN, float32("backwards"))
-    x, y = batches(IMAGES)[0]
-    expected = build_state(CNN, Precision.FLOAT32, seed=0)
-    assert float(call(x, y)) == float(train_step(expected, x[::-1], y[::-1]))
-    np.testing.assert_array_equal(state.variables[0].numpy(), expected.variables[0].numpy())
+    ours, expected = prepared("backwards"), prepared("eager")
+    x, y = ours.batches(1)[0]
+    assert float(ours.call((x, y))) == float(expected.call((x[::-1], y[::-1]))["loss"])
+    assert_close(ours, expected, atol=0, rtol=0)
 
 
 @pytest.mark.usefixtures("registry")
@@ -221,7 +176,7 @@ def test_user_variant_is_found_by_its_name_and_trains() -> None:
 def test_user_variant_makes_several_steps_a_call(claims: str | None) -> None:
     @stepbench.variant("mine", claims=claims)
     def mine(state: TrainState) -> Step:
-        def descend(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        def descend(x: Any, y: Any) -> Any:
             weights = state.model.trainable_variables
             with tf.GradientTape() as tape:
                 loss = state.loss(y, state.model(x, training=True))
@@ -229,13 +184,26 @@ def test_user_variant_makes_several_steps_a_call(claims: str | None) -> None:
                 weight.assign_sub(0.1 * gradient)
             return loss
 
-        step: Step = tf.function(descend, autograph=False, jit_compile=claims == "xla") if claims else descend
+        return tf.function(descend, autograph=False, jit_compile=claims == "xla") if claims else descend
+
+    one_by_one, ours = prepared("mine"), prepared("mine", steps_per_call=2)
+    assert train(ours, 4) == pytest.approx(train(one_by_one, 4)[1::2], rel=1e-5)
+    assert_close(ours, one_by_one, atol=1e-6)
+
+
+@pytest.mark.usefixtures("registry")
+def test_user_variant_is_given_sample_weights_where_the_data_has_them() -> None:
+    @stepbench.variant("weighing")
+    def weighing(state: TrainState) -> Step:
+        def step(x: Any, y: Any, sample_weight: Any) -> Any:
+            return tf.reduce_sum(sample_weight) + 0 * state.loss(y, state.model(x))
+
         return step
 
-    losses, learned, _ = train(SMALL, ROWS, "mine")
-    losses_of_calls, learned_in_calls, _ = train(SMALL, ROWS, "mine", steps_per_call=3)
-    assert losses_of_calls == pytest.approx(losses[2::3], rel=1e-5)
-    assert_close(learned_in_calls, learned, atol=1e-6)
+    ours = prepared("weighing", workload=kinds.sample_weights)
+    assert train(ours, 1) == pytest.approx([kinds.WEIGHTS[: kinds.BATCH].sum()])
+    with pytest.raises(TypeError, match="sample_weight"):
+        train(prepared("weighing"), 1)
 
 
 @pytest.mark.usefixtures("registry")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 HOST = "(host)"
@@ -22,7 +24,9 @@ def part_of(name: str) -> str:
     # The tape names a gradient after the operation that it differentiates.
     if "gradient_tape" in scopes:
         return "backward"
-    return next((scope for scope in scopes if scope in PARTS), "")
+    # The second forward pass of a step is named forward_1.
+    bare = (re.sub(r"_\d+$", "", scope) for scope in scopes)
+    return next((scope for scope in bare if scope in PARTS), "")
 
 
 class Operation(msgspec.Struct, frozen=True, array_like=True):
