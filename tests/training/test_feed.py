@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -102,7 +103,7 @@ def test_the_seed_reaches_what_a_pipeline_draws() -> None:
     feed = feed_of(fit_data(Drawing()))
     draws: list[list[Any]] = [[], [], []]
     for seed, seen in zip((1, 1, 2), draws, strict=True):
-        feed.each(8, lambda batch, seen=seen: seen.append(batch[0].numpy().tolist()), seed=seed, passes=1)
+        feed.each(8, functools.partial(_note, seen), seed=seed, passes=1)
     assert draws[0] == draws[1] != draws[2]
 
 
@@ -216,3 +217,7 @@ def test_a_pydataset_shuffles_as_fit_shuffles_it() -> None:
     feed.each(8, visit, seed=1, passes=1)
     assert sorted(order) == [0, 1, 2, 3, 4]
     assert order != sorted(order)
+
+
+def _note(seen: list[Any], batch: Any) -> None:
+    seen.append(batch[0].numpy().tolist())

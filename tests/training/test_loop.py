@@ -31,8 +31,9 @@ Step = Callable[..., Any]
 
 use_device(Device.CPU)  # While tests are collected: later TensorFlow may have started.
 
-TABULAR = load_workload(f"{places.EXAMPLES}/tabular.py:workload")
-assert isinstance(TABULAR, Workload)
+_LOADED = load_workload(f"{places.EXAMPLES}/tabular.py:workload")
+assert isinstance(_LOADED, Workload)
+TABULAR: Workload = _LOADED
 ROWS = TABULAR.data(DataSource("synthetic", limit=100)).limited(100)
 
 

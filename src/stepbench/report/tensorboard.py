@@ -18,6 +18,7 @@ from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from stepbench.errors import StepbenchError
+from stepbench.judge.training import figures_of
 from stepbench.records.run import Measurement
 from stepbench.records.store import Run, slug
 from stepbench.records.verify import Curve
@@ -155,8 +156,9 @@ def _points(curve: Curve) -> Iterable[tuple[int, Any]]:
     for test in curve.tests:
         if test.loss is not None:
             yield test.step, scalar_pb("test/loss", test.loss)
-        if test.accuracy is not None:
-            yield test.step, scalar_pb("test/accuracy", test.accuracy)
+        for name, value in figures_of(test).items():
+            if value is not None:
+                yield test.step, scalar_pb(f"test/{name}", value)
 
 
 def _write_events(folder: Path, summaries: Sequence[tuple[int, float, Any]]) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -40,8 +39,10 @@ class TrainState:
     weights: tuple[Any, ...] = ()
     """Those of them that are neither an optimizer's nor a metric's, in the same order however it is built."""
     keras_model: keras.Model | None = None
-    evaluate: Callable[[], Mapping[str, Any]] | None = field(default=None)
+    evaluate: Callable[[], Mapping[str, Any]] | None = None
     """Of a training without a Keras model."""
+    is_traceable: bool = True
+    """Whether the step can be compiled; one that looks at values in Python runs eagerly only."""
 
     @property
     def has_own_step(self) -> bool:
@@ -104,9 +105,9 @@ def _everywhere() -> Iterator[None]:
     """Build layers in float64 too that are fixed to another dtype, as to float32 at the end of a mixed model."""
     original = keras.layers.Layer.__init__
 
-    @functools.wraps(original)
-    def init(layer: Any, *args: Any, **kwargs: Any) -> None:
-        original(layer, *args, **{**kwargs, "dtype": None} if kwargs.get("dtype") is not None else kwargs)
+    # Without the original's signature, which Keras reads and would find at odds with this one's.
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **{**kwargs, "dtype": None} if kwargs.get("dtype") is not None else kwargs)
 
     keras.layers.Layer.__init__ = init
     try:
@@ -135,15 +136,16 @@ def model_state(model: keras.Model, batch: Batch) -> TrainState:
     """A compiled model, its variables made for batches like this one."""
     batch = widened(batch) if keras.config.floatx() == FLOAT64 else batch
     traced = _make_variables(model, batch)
+    is_traceable = traced is not None
     optimizers = optimizers_of(model)
     held = [*(one.variables for one in optimizers), *(metric.variables for metric in model.metrics)]
-    variables = _distinct(model.variables, *held, _raw_variables(model), traced)
+    variables = _distinct(model.variables, *held, _raw_variables(model), traced or ())
     mark_model(model)
     for optimizer in optimizers:
         mark_optimizer(optimizer)
     mark_tapes()
-    weights = _without((*model.variables, *_raw_variables(model), *traced), _distinct(*held))
-    return TrainState(model.train_step, optimizers, variables, weights, model)
+    weights = _without((*model.variables, *_raw_variables(model), *(traced or ())), _distinct(*held))
+    return TrainState(model.train_step, optimizers, variables, weights, model, is_traceable=is_traceable)
 
 
 def training_state(
@@ -157,11 +159,13 @@ def training_state(
     traced = _variables_of_trace(step, widened(batch) if keras.config.floatx() == FLOAT64 else batch)
     held = _distinct(*(optimizer.variables for optimizer in optimizers))
     variables = tuple(variables)
-    known = _distinct(variables, held, traced)
+    known = _distinct(variables, held, traced or ())
     for optimizer in optimizers:
         mark_optimizer(optimizer)
     mark_tapes()
-    return TrainState(step, tuple(optimizers), known, _without((*variables, *traced), held), evaluate=evaluate)
+    weights = _without((*variables, *(traced or ())), held)
+    is_traceable = traced is not None
+    return TrainState(step, tuple(optimizers), known, weights, evaluate=evaluate, is_traceable=is_traceable)
 
 
 def overrides_step(model: keras.Model) -> bool:
@@ -188,25 +192,30 @@ def _members(attribute: Any) -> Iterable[Any]:
     return attribute if isinstance(attribute, list | tuple | set) else (attribute,)
 
 
-def _make_variables(model: keras.Model, batch: Batch) -> tuple[tf.Variable, ...]:
+def _make_variables(model: keras.Model, batch: Batch) -> tuple[tf.Variable, ...] | None:
     """Have every variable made that the first step makes, by a trace that nobody runs; those that it touches.
 
     Keras makes them while ``fit`` traces its train function. Of its own step the forward part will do.
     """
     if overrides_step(model) or type(model).test_step is not keras.Model.test_step:
-        return _variables_of_trace(model.train_step, batch)
-    touched = _variables_of_trace(model.test_step, batch)
+        traced = _variables_of_trace(model.train_step, batch)
+    else:
+        # It touches what Keras keeps to a layer too: the states of a stateful recurrent one.
+        traced = _variables_of_trace(model.test_step, batch)
     if model.optimizer is not None and not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
-    return touched  # The state of a stateful RNN is none of the model's own variables.
+    return traced
 
 
-def _variables_of_trace(step: Callable[[Batch], Any], batch: Batch) -> tuple[tf.Variable, ...]:
-    """Trace a step that nobody runs: it makes the slots of optimizers that are built when first applied."""
+def _variables_of_trace(step: Callable[[Batch], Any], batch: Batch) -> tuple[tf.Variable, ...] | None:
+    """Trace a step that nobody runs: it makes the slots of optimizers that are built when first applied.
+
+    None where it cannot be traced.
+    """
     try:
         traced = tf.function(step, autograph=False).get_concrete_function(batch)
-    except Exception:  # noqa: BLE001 - a step that cannot be traced may run eagerly; in a graph it fails again, and tells.
-        return ()
+    except Exception:  # noqa: BLE001 - it may run eagerly all the same; in a graph it fails again, and tells.
+        return None
     # As a set they have no order; the trace first meets them in the same one whenever and wherever it is made.
     met = {id(outer): number for number, (outer, _) in enumerate(traced.graph.captures)}
     return tuple(sorted(traced.graph.variables, key=lambda variable: met.get(id(variable.handle), len(met))))
