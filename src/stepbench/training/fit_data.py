@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -145,6 +146,10 @@ def drive(
             carrier.fit(data.x, **given, shuffle=shuffle, epochs=passes, verbose=0, callbacks=[unless_empty])
     except Enough:
         return
+    finally:
+        del carrier
+        if not data.is_arrays:
+            gc.collect()  # Threads that read ahead end with the iterator, which hangs in a circle of references.
     if passes == ENDLESS or not shown:
         raise data_ended(shown)
 
