@@ -157,6 +157,7 @@ def test_a_generator_gives_each_batch_once_and_as_fit_takes_it() -> None:
 
 def test_a_generator_that_ends_early_is_one_sentence() -> None:
     feed = feed_of(fit_data(counted(3)))
+    feed.take(1, 2)
     with pytest.raises(stepbench.StepbenchError, match="The data ended after 3 batches: give a pipeline that can be"):
         feed.take(5, 2)
     with pytest.raises(stepbench.StepbenchError, match="The data ended after 0 batches"):

@@ -63,10 +63,10 @@ def trained_by_fit(workload: stepbench.Workload, execution: str, policy: str, **
     weights: list[list[NDArray[Any]]] = []
 
     class Watch(keras.callbacks.Callback):  # type: ignore[misc] # Keras is untyped.
-        def on_train_batch_begin(self, *_: Any) -> None:
+        def on_train_batch_begin(self, *_: Any, **__: Any) -> None:
             model.reset_metrics()
 
-        def on_train_batch_end(self, _: int, logs: Any) -> None:
+        def on_train_batch_end(self, _: int, logs: Any = None) -> None:
             losses.append(float(logs["loss"]))
             weights.append([weight.numpy() for weight in model.weights])
 
@@ -96,13 +96,14 @@ def assert_same(ours: Trained, theirs: Trained) -> None:
     assert our_losses == their_losses
 
 
-@pytest.mark.parametrize("execution", ["eager", "graph"])
+@pytest.mark.parametrize("execution", [pytest.param("eager", marks=pytest.mark.slow), "graph"])
 @pytest.mark.parametrize("workload", kinds.ALL, ids=named)
 def test_every_batch_changes_the_weights_as_fit_does(workload: stepbench.Workload, execution: str) -> None:
     assert_same(trained_by_us(workload, execution, "float32"), trained_by_fit(workload, execution, "float32"))
 
 
 # To the last bit too: the step that XLA is given is the same, so it fuses it in the same way.
+@pytest.mark.slow
 @pytest.mark.parametrize("workload", COMPILED_BY_XLA, ids=named)
 def test_every_batch_changes_the_weights_as_fit_with_xla_does(workload: stepbench.Workload) -> None:
     assert_same(trained_by_us(workload, "xla", "float32"), trained_by_fit(workload, "xla", "float32"))

@@ -16,7 +16,7 @@ from stepbench.records.cases import EAGER, GRAPH, XLA
 from stepbench.training.state import TrainState
 from stepbench.worker.audit import UpdateAudit
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]  # Many kinds of models and optimizers: minutes.
 
 STEPS = 60
 

@@ -16,7 +16,7 @@ from stepbench.judge.one_step import agrees, complaints
 from stepbench.records.cases import BEGINS_AFTER, BUGS, EAGER, GRAPH, INNOCENT, KERAS, XLA, Case
 from stepbench.training.state import TrainState
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]  # Many kinds of models and optimizers: minutes.
 
 BOTH = (case_of(GRAPH), case_of(GRAPH, "mixed_bfloat16"))
 """What trajectories are made for."""

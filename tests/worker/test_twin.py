@@ -17,7 +17,7 @@ from stepbench.worker.forced import Snapshot
 from stepbench.worker.tensors import wide
 from stepbench.worker.twin import Fed
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]  # Many kinds of models and optimizers: minutes.
 
 STEPS = 5
 Plant = Callable[[Any], None]

@@ -200,9 +200,11 @@ class GeneratorFeed(PipelineFeed):
     def __init__(self, data: FitData) -> None:
         """Take a generator, and keep its first batch for who comes first."""
         self._data = data
-        self._kept = [as_tensors(batch) for batch in itertools.islice(data.x, 1)]
+        self._kept: list[Batch] = []
+        self._given = 0
+        self._kept = list(itertools.islice(self._batches_left(), 1))
         if not self._kept:
-            raise data_ended(0)
+            raise data_ended(self._given)
         self.own_batch_size = batch_size_of(self._kept[0])
         self.examples = (data.steps_per_epoch or 0) * self.own_batch_size
 
@@ -216,12 +218,13 @@ class GeneratorFeed(PipelineFeed):
             if batch_size_of(batch) == batch_size:
                 visit(batch)
         if shown < wanted and (passes == ENDLESS or not shown):
-            raise data_ended(shown)
+            raise data_ended(self._given)
 
     def _batches_left(self) -> Iterator[Batch]:
         while self._kept:
             yield self._kept.pop()
         for batch in self._data.x:
+            self._given += 1
             yield as_tensors(batch)
 
 

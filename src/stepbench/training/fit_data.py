@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -133,20 +134,34 @@ def drive(
         shown += 1
         return {}
 
-    carrier = _Carrier()
-    carrier.compile(optimizer="sgd")
-    carrier.train_function = counted
-    names = ("y", "sample_weight", "class_weight", "batch_size", "steps_per_epoch")
-    given = {name: value for name in names if (value := getattr(data, name)) is not None}
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Your input ran out of data")  # It is told below, by an error.
-            unless_empty = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: carrier.end_pass(shown))
-            carrier.fit(data.x, **given, shuffle=shuffle, epochs=passes, verbose=0, callbacks=[unless_empty])
+        _fit(data, counted, lambda: shown, passes, shuffle=shuffle)
     except Enough:
         return
+    finally:
+        if not data.is_arrays:
+            gc.collect()  # Threads that read ahead end with the iterator, which hangs in a circle of references.
     if passes == ENDLESS or not shown:
         raise data_ended(shown)
+
+
+def _fit(
+    data: FitData,
+    train_function: Callable[[Iterator[Batch]], Any],
+    shown: Callable[[], int],
+    passes: int,
+    *,
+    shuffle: bool,
+) -> None:
+    carrier = _Carrier()
+    carrier.compile(optimizer="sgd")
+    carrier.train_function = train_function
+    names = ("y", "sample_weight", "class_weight", "batch_size", "steps_per_epoch")
+    given = {name: value for name in names if (value := getattr(data, name)) is not None}
+    unless_empty = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: carrier.end_pass(shown()))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Your input ran out of data")  # It is told by an error.
+        carrier.fit(data.x, **given, shuffle=shuffle, epochs=passes, verbose=0, callbacks=[unless_empty])
 
 
 def data_ended(shown: int) -> StepbenchError:

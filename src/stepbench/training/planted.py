@@ -66,7 +66,7 @@ def _dropped_gradient(state: TrainState) -> Step:
 
 @_plant("planted-doubled-bias")
 def _doubled_bias(state: TrainState) -> Step:
-    if all(len(weight.shape) != 1 for weight in state.model.trainable_variables):
+    if all(len(weight.shape) != 1 for weight in _trained(state)):
         raise NotApplicableError("This model has no trained weights of one axis.")
 
     def double(gradients: Gradients) -> Gradients:
@@ -77,10 +77,9 @@ def _doubled_bias(state: TrainState) -> Step:
 
 @_plant("planted-loss-scale")
 def _loss_scale(state: TrainState) -> Step:
-    if isinstance(state.optimizer, keras.optimizers.LossScaleOptimizer):
-        scale = state.optimizer.dynamic_scale
-        return _with_gradients(state, lambda gradients: [_times(one, scale) for one in gradients])
-    return _with_gradients(state, lambda gradients: [_times(one, 2.0**15) for one in gradients])
+    scalers = [one for one in state.optimizers if isinstance(one, keras.optimizers.LossScaleOptimizer)]
+    scale = scalers[0].dynamic_scale if scalers else 2.0**15
+    return _with_gradients(state, lambda gradients: [_times(one, scale) for one in gradients])
 
 
 @_plant("planted-clipping")
@@ -94,16 +93,19 @@ def _clipping(state: TrainState) -> Step:
 
 @_plant("planted-stale-gradient")
 def _stale_gradient(state: TrainState) -> Step:
-    kept = {id(weight): tf.Variable(tf.zeros(weight.shape)) for weight in state.model.trainable_variables}
+    kept = {id(weight): tf.Variable(tf.zeros(weight.shape)) for weight in _trained(state)}
 
-    def delay(gradients: Gradients) -> Gradients:
-        last = [tf.identity(variable) for variable in kept.values()]
-        for variable, gradient in zip(kept.values(), gradients, strict=True):
-            if gradient is not None:
-                variable.assign(tf.cast(tf.convert_to_tensor(gradient), variable.dtype))
-        return [old if now is not None else None for old, now in zip(last, gradients, strict=True)]
+    def delayed(gradient: Any, weight: Any) -> Any:
+        if gradient is None:
+            return None
+        last = tf.identity(kept[id(weight)])
+        kept[id(weight)].assign(tf.cast(tf.convert_to_tensor(gradient), last.dtype))
+        return last
 
-    return _with_gradients(state, delay)
+    def change(gradients: Gradients, weights: Sequence[Any]) -> Gradients:
+        return [delayed(gradient, weight) for gradient, weight in zip(gradients, weights, strict=True)]
+
+    return _around_updates(state, change, lambda *_: None)
 
 
 @_plant("planted-flipped-sign")
@@ -129,7 +131,7 @@ def _beta_2(state: TrainState) -> Step:
 
 @_plant("planted-momentum-reset")
 def _momentum_reset(state: TrainState) -> Step:
-    slots = [slot for slot in inner_optimizer(state.optimizer).variables if len(slot.shape)]
+    slots = [slot for one in state.optimizers for slot in inner_optimizer(one).variables if len(slot.shape)]
     if not slots:
         raise NotApplicableError("This optimizer keeps nothing from step to step.")
     calls = tf.Variable(0)
@@ -232,40 +234,50 @@ def _neighbours(y: tf.Tensor) -> tf.Tensor:
     return tf.tensor_scatter_nd_update(y, differs[:, None], tf.gather(neighbours, differs))
 
 
+def _trained(state: TrainState) -> list[Any]:
+    return [weight for weight in state.weights if weight.trainable]
+
+
 def _after_update(state: TrainState, change: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> Step:
     """The step, with each weight changed after each update, given its values before and after."""
-    optimizer = inner_optimizer(state.optimizer)
-    original = optimizer.apply
 
-    def apply(grads: Sequence[Any], trainable_variables: Any = None) -> Any:
-        weights = [weight.value for weight in (trainable_variables or state.model.trainable_variables)]
-        before = [tf.identity(weight) for weight in weights]
-        result = original(grads, trainable_variables)
+    def after(weights: Sequence[Any], before: Sequence[tf.Tensor]) -> None:
         for weight, old in zip(weights, before, strict=True):
             weight.assign(change(old, tf.identity(weight)))
-        return result
 
-    optimizer.apply = apply
-    return _own_step(state)
+    return _around_updates(state, lambda gradients, _: gradients, after)
 
 
 def _with_gradients(state: TrainState, change: Callable[[Gradients], Gradients]) -> Step:
-    """The step, with its gradients changed on their way into the optimizer."""
-    optimizer = inner_optimizer(state.optimizer)
-    original = optimizer.apply
+    """The step, with its gradients changed on their way into the optimizers."""
+    return _around_updates(state, lambda gradients, _: change(gradients), lambda *_: None)
 
-    def apply(grads: Sequence[Any], trainable_variables: Any = None) -> Any:
-        return original(change(list(grads)), trainable_variables)
 
-    optimizer.apply = apply
+def _around_updates(
+    state: TrainState,
+    change: Callable[[Gradients, Sequence[Any]], Gradients],
+    after: Callable[[Sequence[Any], Sequence[tf.Tensor]], None],
+) -> Step:
+    """The step, with something done before and after each of its optimizers' updates."""
+    for optimizer in map(inner_optimizer, state.optimizers):
+
+        def apply(grads: Sequence[Any], trainable_variables: Any = None, original: Any = optimizer.apply) -> Any:
+            weights = list(trainable_variables or state.model.trainable_variables)
+            before = [tf.identity(weight) for weight in weights]
+            result = original(change(list(grads), weights), trainable_variables)
+            after(weights, before)
+            return result
+
+        optimizer.apply = apply
     return _own_step(state)
 
 
 def _with_setting(state: TrainState, name: str, value: float) -> Step:
-    optimizer = inner_optimizer(state.optimizer)
-    if not hasattr(optimizer, name):
-        raise NotApplicableError(f"This optimizer has no {name}.")
-    setattr(optimizer, name, value)
+    having = [one for one in map(inner_optimizer, state.optimizers) if hasattr(one, name)]
+    if not having:
+        raise NotApplicableError(f"No optimizer here has a {name}.")
+    for optimizer in having:
+        setattr(optimizer, name, value)
     return _own_step(state)
 
 
