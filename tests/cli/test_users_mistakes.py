@@ -14,7 +14,7 @@ import pytest
 from stepbench.records.run import FailureKind, Measurement
 from stepbench.records.store import Run, Store
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
 STEPBENCH = str(Path(sys.executable).with_name("stepbench"))
 MISTAKES = places.WORKLOADS / "mistakes.py"

@@ -17,7 +17,7 @@ from stepbench.records.cases import GRAPH
 from stepbench.training.task import open_task
 from stepbench.worker.trajectory import load_targets
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
 BOTH = (case_of(GRAPH), case_of(GRAPH, "mixed_bfloat16"))
 

@@ -155,7 +155,7 @@ def _fit(
 ) -> None:
     carrier = _Carrier()
     carrier.compile(optimizer="sgd")
-    carrier.train_function = train_function
+    carrier.train_function = train
     names = ("y", "sample_weight", "class_weight", "batch_size", "steps_per_epoch")
     given = {name: value for name in names if (value := getattr(data, name)) is not None}
     unless_empty = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: carrier.end_pass(shown()))
