@@ -99,7 +99,7 @@ def test_what_a_script_spawned_ends_with_its_worker(outcome: Outcome) -> None:
 @pytest.mark.parametrize(
     ("before", "sentence"),
     [
-        ("sys.exit('which rate?')", "train.py exits (which rate?) before it calls fit(): give it the arguments"),
+        ("sys.exit('which rate?')", "train.py exits before it calls fit() (which rate?): give it the arguments"),
         ("input('rate? ')", "train.py reads from the standard input, where nothing is: have it take arguments."),
     ],
     ids=["exits", "reads"],

@@ -104,15 +104,15 @@ def test_a_script_cannot_catch_its_end(write: Write) -> None:
     [
         (
             "sys.exit('usage: train.py RATE')",
-            "train.py exits (usage: train.py RATE) before it calls fit(): give it the",
+            "train.py exits before it calls fit() (usage: train.py RATE): give it the",
         ),
         (
             "exit()",
-            "train.py exits (None) before it calls fit(): give it the arguments that it needs with --script-args.",
+            "train.py exits before it calls fit() (exit code None): give it the arguments that it needs with --script-args.",
         ),
         (
             "import argparse; p = argparse.ArgumentParser(); p.add_argument('rate'); p.parse_args()",
-            "train.py exits (2)",
+            "train.py exits before it calls fit() (",
         ),
         ("int('many')", "train.py raised ValueError before it called fit(): invalid literal"),
         ("open('/absent/data')", "train.py raised FileNotFoundError: [Errno 2] No such file"),

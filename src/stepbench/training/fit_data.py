@@ -146,12 +146,7 @@ def drive(
 
 
 def _fit(
-    data: FitData,
-    train_function: Callable[[Iterator[Batch]], Any],
-    shown: Callable[[], int],
-    passes: int,
-    *,
-    shuffle: bool,
+    data: FitData, train: Callable[[Iterator[Batch]], Any], shown: Callable[[], int], passes: int, *, shuffle: bool
 ) -> None:
     carrier = _Carrier()
     carrier.compile(optimizer="sgd")

@@ -83,7 +83,7 @@ def run_to_fit(script: Script) -> Reached:
         except _FitReached:
             return reached[0]
         except SystemExit as error:
-            said = errors.last_line or f"exit code {error.code}"
+            said = error.code if isinstance(error.code, str) else errors.last_line or f"exit code {error.code}"
             raise StepbenchError(
                 f"{script.path.name} exits before it calls fit() ({said}): "
                 "give it the arguments that it needs with --script-args."
