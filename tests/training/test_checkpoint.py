@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import places
 import pytest
-from built import ready
+from built import ready, workload_at
 from numpy.typing import NDArray
 from workloads import gan, kinds
 
@@ -22,7 +22,7 @@ from stepbench.records.cases import Case, Device, Precision, Variant
 from stepbench.training.checkpoint import Checkpoints
 from stepbench.training.data import resolve_source
 from stepbench.training.devices import use_device
-from stepbench.training.locate import Locatable, load_workload
+from stepbench.training.locate import Locatable
 from stepbench.training.loop import Epoch, Order, Trainer
 from stepbench.training.state import TrainState
 from stepbench.training.task import open_task
@@ -32,8 +32,7 @@ pytestmark = pytest.mark.tensorflow
 
 use_device(Device.CPU)  # While tests are collected: later TensorFlow may have started.
 
-TABULAR = load_workload(f"{places.EXAMPLES}/tabular.py:workload")
-assert isinstance(TABULAR, Workload)
+TABULAR = workload_at(f"{places.EXAMPLES}/tabular.py:workload")
 TRAINING: dict[str, str | int | bool] = {"case": "a/graph/float32/cpu/b16", "seed": 0, "data": "synthetic"}
 EPOCH = Epoch(1, {"loss": 1.5, "accuracy": 0.25}, seconds=2.0, examples=64)
 
@@ -86,8 +85,7 @@ def test_continued_training_is_the_uninterrupted_one(workload: Locatable, shuffl
     """To the last bit: weights, statistics, the state of layers and of random numbers, moments and figures."""
     source = resolve_source("synthetic", limit=80)
     if workload is TABULAR:
-        assert isinstance(workload, Workload)
-        workload = dataclasses.replace(workload, data=lambda _: TABULAR.data(source).limited(80))
+        workload = dataclasses.replace(TABULAR, data=lambda _: TABULAR.data(source).limited(80))
 
     def trainer() -> Trainer:
         case = Case(workload.name, Variant("graph", Precision.FLOAT32), Device.CPU, 8)

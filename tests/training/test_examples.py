@@ -8,24 +8,23 @@ import numpy as np
 import places
 import pytest
 import tensorflow as tf
-from built import Ready, assert_close, ready
+from built import Ready, assert_close, ready, workload_at
 
 import stepbench
 from stepbench.records.cases import Device, Precision
 from stepbench.training.devices import use_device
 from stepbench.training.feed import stacked
-from stepbench.training.locate import import_user_module, load_workload
+from stepbench.training.locate import import_user_module
 from stepbench.training.step import figures_of, loss_of
 from stepbench.training.variants import execution_named
-from stepbench.training.workload import DataSource, Workload
+from stepbench.training.workload import DataSource
 
 pytestmark = pytest.mark.tensorflow
 
 use_device(Device.CPU)  # While tests are collected: later TensorFlow may have started.
 
 EXAMPLES = places.EXAMPLES
-TABULAR = load_workload(f"{EXAMPLES}/tabular.py:workload")
-assert isinstance(TABULAR, Workload)
+TABULAR = workload_at(f"{EXAMPLES}/tabular.py:workload")
 import_user_module(f"{EXAMPLES}/hand_written_step.py")
 
 BATCH = 32
