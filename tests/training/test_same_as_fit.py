@@ -63,7 +63,7 @@ def trained_by_fit(workload: stepbench.Workload, execution: str, policy: str, **
     weights: list[list[NDArray[Any]]] = []
 
     class Watch(keras.callbacks.Callback):  # type: ignore[misc] # Keras is untyped.
-        def on_train_batch_begin(self, *_: Any) -> None:
+        def on_train_batch_begin(self, *_: Any, **__: Any) -> None:
             model.reset_metrics()
 
         def on_train_batch_end(self, _: int, logs: Any) -> None:
