@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 import stepbench
 from stepbench.records.cases import Case, Device, Precision, Variant
 from stepbench.training.fit_data import Batch
-from stepbench.training.locate import Locatable
+from stepbench.training.locate import Locatable, load_workload
 from stepbench.training.state import TrainState
 from stepbench.training.task import Task, open_task
 from stepbench.training.variants import Call, build_call
@@ -34,6 +34,13 @@ class Ready:
     def values(self) -> list[NDArray[Any]]:
         """Of all variables that a step may change."""
         return [variable.numpy() for variable in self.state.variables]
+
+
+def workload_at(locator: str) -> stepbench.Workload:
+    """The workload of a Keras model that a locator names."""
+    found = load_workload(locator)
+    assert isinstance(found, stepbench.Workload)
+    return found
 
 
 def ready(

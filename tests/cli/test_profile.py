@@ -17,7 +17,7 @@ from invoking import Invoke
 from stepbench.records.store import LOGS_FOLDER, RUN_FILE, TENSORBOARD_FOLDER, Run, Store, session_of
 from stepbench.report.html.files import REPORT_FILE
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
 STEPBENCH = str(Path(sys.executable).with_name("stepbench"))
 SLOWED = places.SLOWED

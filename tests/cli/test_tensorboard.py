@@ -34,7 +34,7 @@ from stepbench.report.html.files import REPORT_FILE
 from stepbench.report.summary import summarize
 from stepbench.report.tensorboard import STATISTICS_FILE, write_logdir
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
 SLOWED = places.SLOWED
 CASES = ("slowed/eager/float32/cpu/b32", "slowed/extra-matmul/float32/cpu/b32")

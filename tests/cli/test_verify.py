@@ -17,7 +17,7 @@ from processes import soon, workers_of
 
 from stepbench.records.store import JOURNAL_FILE
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
 STEPBENCH = str(Path(sys.executable).with_name("stepbench"))
 WORKLOAD = f"{places.TINY}:workload"

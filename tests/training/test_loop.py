@@ -11,6 +11,7 @@ import numpy as np
 import places
 import pytest
 import tensorflow as tf
+from built import workload_at
 from numpy.typing import NDArray
 from workloads import gan, kinds
 
@@ -19,7 +20,6 @@ from stepbench.records.cases import Case, Device, Precision, Variant
 from stepbench.training import variants
 from stepbench.training.data import resolve_source
 from stepbench.training.devices import use_device
-from stepbench.training.locate import load_workload
 from stepbench.training.loop import Order, Trainer
 from stepbench.training.state import TrainState
 from stepbench.training.task import open_task
@@ -31,9 +31,7 @@ Step = Callable[..., Any]
 
 use_device(Device.CPU)  # While tests are collected: later TensorFlow may have started.
 
-_LOADED = load_workload(f"{places.EXAMPLES}/tabular.py:workload")
-assert isinstance(_LOADED, Workload)
-TABULAR: Workload = _LOADED
+TABULAR = workload_at(f"{places.EXAMPLES}/tabular.py:workload")
 ROWS = TABULAR.data(DataSource("synthetic", limit=100)).limited(100)
 
 
@@ -214,8 +212,7 @@ def test_less_than_one_batch_is_refused(steps_per_call: int) -> None:
 
 @pytest.mark.skipif(not os.environ.get("STEPBENCH_DATA"), reason="STEPBENCH_DATA names no folder with CIFAR-10")
 def test_network_learns_on_real_images() -> None:
-    workload = load_workload("cifar-cnn")
-    assert isinstance(workload, Workload)
+    workload = workload_at("cifar-cnn")
     source = resolve_source("cifar10", limit=6400)
     ours = trainer("graph", workload.data(source).limited(6400), workload, batch_size=64)
     assert ours.run_epoch(1).loss < 2.1

@@ -19,7 +19,7 @@ from stepbench.training.state import TrainState
 from stepbench.training.step import loss_of
 from stepbench.training.variants import execution_named, parts_of
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
 Step = Callable[..., Any]
 

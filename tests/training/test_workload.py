@@ -10,13 +10,13 @@ import stepbench
 from stepbench.training.workload import Dataset, Training, Workload
 
 
-def _built(_: stepbench.DataSource) -> stepbench.Built:
-    raise AssertionError("nobody builds it")
+def nothing(_: stepbench.DataSource) -> stepbench.Built:
+    raise AssertionError("Naming builds nothing.")
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "a,b", "a\nb"])
 def test_workload_with_a_name_that_cannot_stand_in_a_case_id_is_refused(name: str) -> None:
-    for make in (lambda: Workload(name, model=list, data=lambda _: None), lambda: Training(name, build=_built)):
+    for make in (lambda: Workload(name, list, lambda _: None), lambda: Training(name, nothing)):
         with pytest.raises(stepbench.StepbenchError, match="is no name for a workload"):
             make()
 
