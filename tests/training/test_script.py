@@ -108,7 +108,7 @@ def test_a_script_cannot_catch_its_end(write: Write) -> None:
         ),
         (
             "exit()",
-            "train.py exits before it calls fit() (exit code None): give it the arguments that it needs with --script-args.",
+            "train.py exits before it calls fit() (exit code None): give it the arguments that it needs with",
         ),
         (
             "import argparse; p = argparse.ArgumentParser(); p.add_argument('rate'); p.parse_args()",
