@@ -51,7 +51,7 @@ def test_file_of_a_workload_that_is_named_as_a_script_is_told_from_one() -> None
 def test_training_without_a_keras_model_is_trained_and_evaluated(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ("--workload", f"{EXAMPLES}/gan.py:gan", "--limit", "640", "--epochs", "1")
+    options = ("--workload", f"{EXAMPLES}/gan.py:gan", "--data", "synthetic", "--limit", "640", "--epochs", "1")
     monkeypatch.setattr(sys, "argv", ["stepbench", "train", *options])
     with pytest.raises(SystemExit) as ended:
         cli.main()
