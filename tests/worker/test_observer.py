@@ -11,8 +11,8 @@ import pytest
 from forcing import observed
 
 from stepbench.records.cases import EAGER, GRAPH, XLA
+from stepbench.training.state import raw
 from stepbench.worker.forced import Outcome
-from stepbench.worker.observer import raw
 from stepbench.worker.tensors import Rows, distance
 
 pytestmark = pytest.mark.tensorflow

@@ -228,11 +228,14 @@ def _raw_variables(model: keras.Model) -> Iterator[tf.Variable]:
             yield found
 
 
+def raw(variable: Any) -> tf.Variable:
+    """TensorFlow's variable in Keras' shell, or the variable itself."""
+    return variable.value if isinstance(variable, keras.Variable) else variable
+
+
 def _distinct(*groups: Iterable[Any]) -> tuple[tf.Variable, ...]:
-    raw = (
-        variable.value if isinstance(variable, keras.Variable) else variable for group in groups for variable in group
-    )
-    return tuple({id(variable): variable for variable in raw}.values())
+    variables = (raw(variable) for group in groups for variable in group)
+    return tuple({id(variable): variable for variable in variables}.values())
 
 
 def _without(variables: Iterable[Any], held: Iterable[tf.Variable]) -> tuple[Any, ...]:
@@ -240,9 +243,8 @@ def _without(variables: Iterable[Any], held: Iterable[tf.Variable]) -> tuple[Any
     seen = {id(variable) for variable in held}
     kept = []
     for variable in variables:
-        key = id(variable.value if isinstance(variable, keras.Variable) else variable)
-        if key not in seen:
-            seen.add(key)
+        if id(raw(variable)) not in seen:
+            seen.add(id(raw(variable)))
             kept.append(variable)
     return tuple(kept)
 

@@ -11,8 +11,9 @@ from typing import Any
 import tensorflow as tf
 
 from stepbench.records.verify import Fault
+from stepbench.training.state import raw
 from stepbench.worker.forced import ForcedStep, left_alone
-from stepbench.worker.observer import Application, raw
+from stepbench.worker.observer import Application
 from stepbench.worker.tensors import short_name, wide
 from stepbench.worker.twin import ROUNDINGS, ROUNDOFF, Fed, OptimizerTwin
 

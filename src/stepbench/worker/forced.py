@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from stepbench.errors import StepbenchError
 from stepbench.records.cases import Case
 from stepbench.training.fit_data import Batch
-from stepbench.training.state import TrainState, inner_optimizer
+from stepbench.training.state import TrainState, inner_optimizer, raw
 from stepbench.training.step import loss_of
 from stepbench.training.variants import build_call
-from stepbench.worker.observer import Application, Observer, raw, trained_weights
+from stepbench.worker.observer import Application, Observer, trained_weights
 from stepbench.worker.tensors import Array, Gradient, is_finite, short_name, wide
 
 MAX_SKIPPED = 24
@@ -102,10 +102,10 @@ class ForcedStep:
         _check_alike(self.state.weights, snapshot.weights)
         for variables, values in zip(optimizers, snapshot.optimizers, strict=True):
             _check_alike(variables, values)
-            _assign(variables, values)
+            assign(variables, values)
         random = np.random.default_rng(draw)
         perturbed = [_perturbed(value, size, random) if size else value for value in snapshot.weights]
-        _assign(self.state.weights, perturbed)
+        assign(self.state.weights, perturbed)
         self.state.reset_metrics()
 
     def run(self, snapshot: Snapshot, batch: Batch, size: float = 0.0, draw: int = 0) -> Outcome:
@@ -188,7 +188,8 @@ def _check_alike(variables: Sequence[Any], values: Sequence[NDArray[Any]]) -> No
         raise StepbenchError("The model has other variables than the reference's, so their steps cannot be compared.")
 
 
-def _assign(variables: Sequence[Any], values: Sequence[NDArray[Any]]) -> None:
+def assign(variables: Sequence[Any], values: Sequence[Any]) -> None:
+    """Give variables values, floating-point ones in the dtype that each has."""
     for variable, value in zip(variables, values, strict=True):
         target = raw(variable)
         target.assign(tf.cast(value, target.dtype) if target.dtype.is_floating else value)

@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from stepbench.training.state import TrainState, inner_optimizer
+from stepbench.training.state import TrainState, inner_optimizer, raw
 from stepbench.worker.tensors import Gradient, Rows, wide
 
 
@@ -190,11 +190,6 @@ class Observer:
         else:  # Tapes of one step give it differently, so none of them is the one that counts.
             del self._taped[key]
             self._of_several_forms.add(key)
-
-
-def raw(weight: Any) -> tf.Variable:
-    """TensorFlow's variable in Keras' shell."""
-    return weight.value if isinstance(weight, keras.Variable) else weight
 
 
 def trained_weights(state: TrainState) -> list[Any]:

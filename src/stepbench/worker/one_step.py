@@ -12,11 +12,10 @@ from stepbench.errors import StepbenchError
 from stepbench.records.cases import XLA, Case, Precision
 from stepbench.records.verify import Agreement, Point, TensorError
 from stepbench.training.fit_data import Batch
-from stepbench.training.state import FLOAT64, TrainState, inner_optimizer
+from stepbench.training.state import FLOAT64, TrainState, inner_optimizer, raw
 from stepbench.training.task import Task
 from stepbench.training.variants import execution_named
 from stepbench.worker.forced import ForcedStep, Outcome
-from stepbench.worker.observer import raw
 from stepbench.worker.reference import NO_FLOAT64, SAME_NUMBERS
 from stepbench.worker.tensors import Array, Gradient, short_name, tensor_error, wide
 from stepbench.worker.trajectory import Target, load_header, load_targets
@@ -68,9 +67,11 @@ class VariantStep:
             right = None if not_comparable else target.rights[reference]
             timed = self.timed.run(target.snapshot, target.batch)
             observed = self.observed.run(target.snapshot, target.batch)
-            gradients_seen &= bool(observed.gradients)
+            point = self._point(target, right, timed, observed)
+            # Updates of another number or kind than the reference's cannot be held against them.
+            gradients_seen &= bool(observed.gradients if right is None else point.gradients)
             seconds.append(timed.seconds)
-            points.append(self._point(target, right, timed, observed))
+            points.append(point)
         return Agreement(
             reference=reference,
             not_comparable=not_comparable,

@@ -18,10 +18,9 @@ from stepbench.errors import StepbenchError
 from stepbench.records.cases import EAGER, GRAPH, Case, Device, Precision, Variant
 from stepbench.training.feed import stacked
 from stepbench.training.fit_data import Batch, Enough
-from stepbench.training.state import FLOAT64, TrainState, policy_of, widened
+from stepbench.training.state import FLOAT64, TrainState, policy_of, raw, widened
 from stepbench.training.task import Task
 from stepbench.worker.forced import ForcedStep, Outcome, Snapshot
-from stepbench.worker.observer import raw
 from stepbench.worker.tensors import distance
 from stepbench.worker.trajectory import Allowance, Header, Target, save_header, save_target
 

@@ -10,15 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from stepbench.records.cases import Precision
 from stepbench.records.verify import TensorError
-from stepbench.training.state import FLOAT64, TrainState, inner_optimizer, policy_of
-from stepbench.worker.forced import Snapshot
-from stepbench.worker.observer import raw
+from stepbench.training.state import FLOAT64, TrainState, inner_optimizer, policy_of, raw
+from stepbench.worker.forced import Snapshot, assign
 from stepbench.worker.reference import UNIT_ROUNDOFF
 from stepbench.worker.tensors import Array, Gradient, Rows, short_name, tensor_error, wide
 
@@ -52,7 +50,7 @@ class OptimizerTwin:
     def force(self, snapshot: Snapshot) -> None:
         """Put the optimizers where ``snapshot`` is."""
         for optimizer, values in zip(self._optimizers, snapshot.optimizers, strict=True):
-            _put(optimizer.variables, values)
+            assign(optimizer.variables, values)
 
     def apply(self, fed: Fed) -> tuple[tuple[TensorError, ...], list[Array]]:
         """Make the update that the variant's optimizer should have made of what it was fed.
@@ -66,9 +64,9 @@ class OptimizerTwin:
         end = [raw(variable).numpy() for variable in optimizer.variables]
         shaken = []
         for sign in (1, -1):
-            _put(optimizer.variables, [_shaken(value, -sign) for value in state])
+            assign(optimizer.variables, [_shaken(value, -sign) for value in state])
             shaken.append(self._change(optimizer, fed, sign * SHAKE))
-        _put(optimizer.variables, end)
+        assign(optimizer.variables, end)
         errors = []
         for index, weight in enumerate(fed.weights):
             mine = fed.after[index] - fed.before[index]
@@ -103,7 +101,7 @@ class OptimizerTwin:
 
     def _change(self, optimizer: Any, fed: Fed, shake: float) -> list[Array]:
         weights = [self._weights[id(raw(weight))] for weight in fed.weights]
-        _put(weights, fed.before)
+        assign(weights, fed.before)
         gradients = [
             _fitting(_as_tensor(gradient, shake), weight)
             for gradient, weight in zip(fed.gradients, weights, strict=True)
@@ -136,9 +134,3 @@ def _shaken(value: Any, sign: int) -> Any:
     if array.dtype.kind != "f" or not array.ndim:
         return value
     return array * (1 + sign * SHAKE)
-
-
-def _put(variables: Sequence[keras.Variable], values: Sequence[Any]) -> None:
-    for variable, value in zip(variables, values, strict=True):
-        target = raw(variable)
-        target.assign(tf.cast(value, target.dtype) if target.dtype.is_floating else value)

@@ -16,11 +16,11 @@ from stepbench.training.evaluation import Evaluator
 from stepbench.training.feed import stacked
 from stepbench.training.fit_data import Batch, Enough
 from stepbench.training.locate import import_user_module, load_workload
+from stepbench.training.state import raw
 from stepbench.training.step import loss_of
 from stepbench.training.task import Task, open_task
 from stepbench.training.variants import execution_named
 from stepbench.worker.audit import UpdateAudit
-from stepbench.worker.observer import raw
 from stepbench.worker.one_step import VariantStep
 from stepbench.worker.reference import ReferenceMaker
 
