@@ -166,16 +166,11 @@ class ReferenceMaker:
         if exact:
             rights[FLOAT64] = exact
         rounding = {}
-        for name in self._precisions:
-            own = self._steps[name, k].run(snapshot, batch)
-            if header.references[name] != FLOAT64:
-                rights[header.references[name]] = self._steps[Precision(header.references[name]), k].run(
-                    snapshot, batch
-                )
-            right = rights[header.references[name]]
-            draws = [
-                self._steps[name, k].run(snapshot, batch, UNIT_ROUNDOFF[name], draw) for draw in range(1, DRAWS + 1)
-            ]
+        for name in self._precisions:  # float32 comes first, and may be the reference of others.
+            variant = self._steps[name, k]
+            own = variant.run(snapshot, batch)
+            right = rights.setdefault(header.references[name], own)
+            draws = [variant.run(snapshot, batch, UNIT_ROUNDOFF[name], draw) for draw in range(1, DRAWS + 1)]
             rounding[name.value] = _spread([own, *draws], right, UNIT_ROUNDOFF[Precision.FLOAT32])
         for reference, right in rights.items():
             if not right.is_finite:
