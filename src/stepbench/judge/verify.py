@@ -121,6 +121,8 @@ def _notes(measurement: Measurement, trained: Measurement) -> tuple[str, ...]:
     if agreement.reference != "float64" and not agreement.not_comparable:
         why = agreement.remark or "there is no comparable float64 build"
         notes.append(f"level 1 is against {agreement.reference}: {why}")
+    if trained.curves and all(curve.initial and not curve.audited for curve in trained.curves):
+        notes.append("no optimizer makes its updates, so they were not audited as it trained")
     begun = {curve.initial for curve in trained.curves if curve.initial}
     if len(begun) == 1 and len(trained.curves) > 1:
         notes.append("its weights begin alike whatever the seed, so seeds differ in the order of the data alone")

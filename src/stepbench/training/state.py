@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -134,18 +134,12 @@ def widened(batch: Batch) -> Batch:
 
 def model_state(model: keras.Model, batch: Batch) -> TrainState:
     """A compiled model, its variables made for batches like this one."""
-    batch = widened(batch) if keras.config.floatx() == FLOAT64 else batch
-    traced = _make_variables(model, batch)
-    is_traceable = traced is not None
-    optimizers = optimizers_of(model)
-    held = [*(one.variables for one in optimizers), *(metric.variables for metric in model.metrics)]
-    variables = _distinct(model.variables, *held, _raw_variables(model), traced or ())
+    traced = _make_variables(model, _as_floatx(batch))
+    own = (*model.variables, *_raw_variables(model))
+    metrics = [variable for metric in model.metrics for variable in metric.variables]
     mark_model(model)
-    for optimizer in optimizers:
-        mark_optimizer(optimizer)
-    mark_tapes()
-    weights = _without((*model.variables, *_raw_variables(model), *(traced or ())), _distinct(*held))
-    return TrainState(model.train_step, optimizers, variables, weights, model, is_traceable=is_traceable)
+    state = _state(model.train_step, optimizers_of(model), own, metrics, traced)
+    return replace(state, keras_model=model)
 
 
 def training_state(
@@ -156,16 +150,33 @@ def training_state(
     batch: Batch,
 ) -> TrainState:
     """A training without a Keras model, its variables made by a trace of its step."""
-    traced = _variables_of_trace(step, widened(batch) if keras.config.floatx() == FLOAT64 else batch)
-    held = _distinct(*(optimizer.variables for optimizer in optimizers))
-    variables = tuple(variables)
-    known = _distinct(variables, held, traced or ())
+    traced = _variables_of_trace(step, _as_floatx(batch))
+    return replace(_state(step, tuple(optimizers), tuple(variables), (), traced), evaluate=evaluate)
+
+
+def _state(
+    step: Callable[[Batch], Any],
+    optimizers: tuple[keras.optimizers.Optimizer, ...],
+    own: Sequence[Any],
+    metrics: Sequence[Any],
+    traced: tuple[tf.Variable, ...] | None,
+) -> TrainState:
+    """A step whose variables are known: its own, its optimizers', its metrics', and what a trace found beside."""
+    held = _distinct(*(one.variables for one in optimizers), metrics)
     for optimizer in optimizers:
         mark_optimizer(optimizer)
     mark_tapes()
-    weights = _without((*variables, *(traced or ())), held)
-    is_traceable = traced is not None
-    return TrainState(step, tuple(optimizers), known, weights, evaluate=evaluate, is_traceable=is_traceable)
+    return TrainState(
+        step=step,
+        optimizers=optimizers,
+        variables=_distinct(own, held, traced or ()),
+        weights=_without((*own, *(traced or ())), held),
+        is_traceable=traced is not None,
+    )
+
+
+def _as_floatx(batch: Batch) -> Batch:
+    return widened(batch) if keras.config.floatx() == FLOAT64 else batch
 
 
 def overrides_step(model: keras.Model) -> bool:

@@ -11,9 +11,10 @@ import keras
 
 from stepbench.errors import StepbenchError
 from stepbench.training.compiled import compiled_model
+from stepbench.training.data import resolve_source
 from stepbench.training.feed import Feed, feed_of
 from stepbench.training.fit_data import FitData, fit_data, training_and_test
-from stepbench.training.locate import Locatable
+from stepbench.training.locate import Locatable, load_workload
 from stepbench.training.script import Reached, Script, run_to_fit
 from stepbench.training.state import TrainState, building, model_state, training_state
 from stepbench.training.structures import rows_in
@@ -72,6 +73,15 @@ def open_task(workload: Locatable, source: DataSource) -> Task:
     if isinstance(workload, Script):
         return ScriptTask(workload, source.limit)
     return TrainingTask(workload, source) if isinstance(workload, Training) else WorkloadTask(workload, source)
+
+
+def task_named(locator: str, data: str, limit: int | None = None) -> Task:
+    """The task of the workload that ``locator`` names, with what ``--data`` names.
+
+    Raises:
+        StepbenchError: when there is no such workload or data, or something of it is wrong.
+    """
+    return open_task(load_workload(locator), resolve_source(data, limit=limit))
 
 
 class WorkloadTask(Task):

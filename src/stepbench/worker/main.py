@@ -203,6 +203,7 @@ class Worker:
     def _prepare(self, order: Prepare) -> Prepared:
         from stepbench.training.devices import use_device
         from stepbench.training.locate import script_of
+        from stepbench.training.task import task_named
         from stepbench.training.variants import execution_named
         from stepbench.worker.origins import check_origins
         from stepbench.worker.timing import WarmCase, ring_batches
@@ -212,7 +213,7 @@ class Worker:
         execution = execution_named(order.case.variant.execution)
         self.claims_xla = execution.claims == XLA
         started = time.perf_counter()
-        task = _task(order.workload, order.data, ring_batches(order.case) * order.case.batch_size)
+        task = task_named(order.workload, order.data, ring_batches(order.case) * order.case.batch_size)
         data_s = time.perf_counter() - started
         self._block_seconds = order.block_seconds
         self._warm = WarmCase(order.case, task, order.seed, order.slowdown)
@@ -271,14 +272,6 @@ def _described(locator: str, order: Describe) -> tuple[str, Task]:
     return workload.name, task
 
 
-def _task(locator: str, data: str, limit: int | None) -> Task:
-    from stepbench.training.data import resolve_source
-    from stepbench.training.locate import load_workload
-    from stepbench.training.task import open_task
-
-    return open_task(load_workload(locator), resolve_source(data, limit=limit))
-
-
 def _attain(order: Attain) -> Attained:
     from stepbench.training.devices import use_device
     from stepbench.worker.peaks import measure_attainable
@@ -289,10 +282,11 @@ def _attain(order: Attain) -> Attained:
 
 def _count(order: Count) -> Counted:
     from stepbench.training.devices import use_device
+    from stepbench.training.task import task_named
     from stepbench.worker.work import count_steps
 
     use_device(Device.CPU)  # For the general form of layers that have one of their own for GPUs.
-    return Counted(count_steps(_task(order.workload, order.data, None), order.steps))
+    return Counted(count_steps(task_named(order.workload, order.data), order.steps))
 
 
 def _import_plugins(plugins: tuple[str, ...]) -> None:

@@ -10,15 +10,14 @@ import tensorflow as tf
 
 from stepbench.records.protocol import Agree, Agreed, MakeTrajectory, Train, Trained, TrajectoryMade
 from stepbench.records.verify import Curve, Test
-from stepbench.training.data import resolve_source
 from stepbench.training.devices import use_device
 from stepbench.training.evaluation import Evaluator
 from stepbench.training.feed import stacked
 from stepbench.training.fit_data import Batch, Enough
-from stepbench.training.locate import import_user_module, load_workload
+from stepbench.training.locate import import_user_module
 from stepbench.training.state import raw
 from stepbench.training.step import loss_of
-from stepbench.training.task import Task, open_task
+from stepbench.training.task import task_named
 from stepbench.training.variants import execution_named
 from stepbench.worker.audit import UpdateAudit
 from stepbench.worker.one_step import VariantStep
@@ -31,7 +30,7 @@ TEST_EXAMPLES = 2_000
 def trajectory_made(order: MakeTrajectory) -> TrajectoryMade:
     """Make the reference trajectory of a group of cases and leave it in a folder."""
     use_device(order.device)
-    task = _task(order.workload, order.data)
+    task = task_named(order.workload, order.data)
     folder = Path(order.folder)
     folder.mkdir(parents=True, exist_ok=True)
     header = ReferenceMaker(task, order.cases, order.seed).make(order.points, folder)
@@ -47,7 +46,7 @@ class Verifier:
             import_user_module(plugin)
         execution_named(order.case.variant.execution)
         # Level 2 visits the whole set in another order for each seed.
-        self._task = _task(order.workload, order.data)
+        self._task = task_named(order.workload, order.data)
         self._case = order.case
         self._variant = VariantStep(order.case, self._task, order.seed)
         self._audit: UpdateAudit | None = None
@@ -129,7 +128,3 @@ class _Course:
 def _finite(value: float) -> float | None:
     """JSON has no word for the others."""
     return value if math.isfinite(value) else None
-
-
-def _task(locator: str, data: str) -> Task:
-    return open_task(load_workload(locator), resolve_source(data))
