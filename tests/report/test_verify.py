@@ -18,11 +18,11 @@ FINE = {
 }
 
 
-def self_tested(**verdicts: Verdict) -> Summary:
+def self_tested(because: str = "unsupported: no optimizer has a rate", **verdicts: Verdict) -> Summary:
     found = FINE | verdicts
     summary = summarize(make_run(*(make_measurement(make_case(name)) for name in reversed(found))))
     cases = (
-        msgspec.structs.replace(case, equivalence=Equivalence(found[case.execution], ("so it is", "and so on")))
+        msgspec.structs.replace(case, equivalence=Equivalence(found[case.execution], (because, "and so on")))
         for case in summary.cases
     )
     return msgspec.structs.replace(summary, cases=tuple(cases))
@@ -31,7 +31,7 @@ def self_tested(**verdicts: Verdict) -> Summary:
 def test_each_planted_bug_is_a_row_the_innocent_first() -> None:
     rows = read([[self_test_table(self_tested())]]).rows[1:]
     assert [row[2] for row in rows] == ["passed", "caught", "caught", "not applicable"]
-    assert rows[0] == ["nothing", "float32", "passed", "so it is"]
+    assert rows[0] == ["nothing", "float32", "passed", "unsupported: no optimizer has a rate"]
     assert [row[0] for row in rows[1:]] == [BUGS[name] for name in (CAUGHT, MISSED, MUTE)]
     assert all_well(self_tested())
 
@@ -43,3 +43,16 @@ def test_a_missed_bug_and_a_false_alarm_are_told() -> None:
         assert said in [row[2] for row in read([[table]]).rows]
         assert len(table.styles) == 1
         assert not all_well(summary)
+
+
+def test_a_bug_whose_worker_crashed_or_ran_out_of_time_is_not_inapplicable() -> None:
+    for because in ("timeout: no answer within 5 s", "crash: the worker was killed", "error: unsupported: so it said"):
+        summary = self_tested(because)
+        assert [row[2] for row in read([[self_test_table(summary)]]).rows[1:]][-1] == "NOT JUDGED"
+        assert not all_well(summary)
+
+
+def test_the_innocent_variant_that_was_not_judged_has_not_passed() -> None:
+    summary = self_tested(**{INNOCENT: Verdict.NOT_CHECKED})
+    assert read([[self_test_table(summary)]]).rows[1][2] == "NOT JUDGED"
+    assert not all_well(summary)

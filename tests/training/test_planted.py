@@ -21,8 +21,8 @@ NOT_APPLICABLE = {
     "functional": {},
     "embedding": {"planted-inference-mode": "This model does the same in training and inference."},
     "sam": {
-        "planted-epsilon": "No optimizer here has a epsilon.",
-        "planted-beta-2": "No optimizer here has a beta_2.",
+        "planted-epsilon": "No optimizer here has the setting epsilon.",
+        "planted-beta-2": "No optimizer here has the setting beta_2.",
         "planted-inference-mode": "This model does the same in training and inference.",
     },
     "gan": {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from stepbench.judge.training import Verdict
 from stepbench.records.cases import BUGS, INNOCENT
+from stepbench.records.run import FailureKind
 from stepbench.report.blocks import Table, text_table
 from stepbench.report.case_summary import CaseSummary
 from stepbench.report.summary import Summary
@@ -34,14 +35,24 @@ def _planted(summary: Summary) -> list[CaseSummary]:
 
 
 def _found(case: CaseSummary) -> str:
-    if case.equivalence.verdict is Verdict.DIFFERENT:
+    verdict = case.equivalence.verdict
+    if verdict is Verdict.DIFFERENT:
         return "caught" if case.execution in BUGS else "FALSE ALARM"
-    if case.equivalence.verdict is Verdict.NOT_CHECKED:
+    if _is_inapplicable(case):
         return "not applicable"
+    if verdict is Verdict.NOT_CHECKED:
+        return "NOT JUDGED"
     return "MISSED" if case.execution in BUGS else "passed"
 
 
 def _is_well(case: CaseSummary) -> bool:
     if case.execution == INNOCENT:
         return case.equivalence.verdict is Verdict.EQUIVALENT
-    return case.equivalence.verdict in (Verdict.DIFFERENT, Verdict.NOT_CHECKED)
+    return case.equivalence.verdict is Verdict.DIFFERENT or _is_inapplicable(case)
+
+
+def _is_inapplicable(case: CaseSummary) -> bool:
+    """Whether the bug has no place in this workload; a worker that crashed or ran out of time shows nothing."""
+    verdict, why = case.equivalence.verdict, "".join(case.equivalence.why[:1])
+    is_unsupported = verdict is Verdict.NOT_CHECKED and why.startswith(f"{FailureKind.UNSUPPORTED}: ")
+    return case.execution in BUGS and is_unsupported

@@ -275,7 +275,7 @@ def _around_updates(
 def _with_setting(state: TrainState, name: str, value: float) -> Step:
     having = [one for one in map(inner_optimizer, state.optimizers) if hasattr(one, name)]
     if not having:
-        raise NotApplicableError(f"No optimizer here has a {name}.")
+        raise NotApplicableError(f"No optimizer here has the setting {name}.")
     for optimizer in having:
         setattr(optimizer, name, value)
     return _own_step(state)
