@@ -50,6 +50,14 @@ def test_a_workloads_own_batch_size_is_taken_where_none_is_asked_for_and_its_rem
 
 
 @pytest.mark.usefixtures("asked")
+def test_a_script_trains_on_data_of_its_own(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.touch()
+    assert make_plan(measuring_request(**REQUEST, workload=str(script))).data == "the script's own"
+    assert make_plan(measuring_request(**REQUEST)).data == "synthetic"
+
+
+@pytest.mark.usefixtures("asked")
 def test_a_device_that_is_not_there_is_wrong_use() -> None:
     with pytest.raises(StepbenchError, match="TensorFlow sees no gpu here: use --device cpu"):
         make_plan(measuring_request(**REQUEST, device="gpu"))

@@ -18,6 +18,7 @@ from stepbench.records.machine import Cpu, Environment
 from stepbench.records.run import Attainable, Measurement
 from stepbench.records.store import Run, Store
 from stepbench.report import formats
+from stepbench.report.html.report import page
 from stepbench.report.markdown import markdown
 from stepbench.report.report import chapters
 from stepbench.report.summary import summarize
@@ -214,3 +215,15 @@ def test_a_first_call_that_takes_no_longer_pays_back_at_once() -> None:
     quick = make_measurement(make_case("graph"), [0.1, 0.1], [0.1, 0.1])
     heads, row, *_ = read(chapters(summarize(make_run(REFERENCE, quick)))).rows
     assert row[heads.index("pays back after")] == "at once"
+
+
+def test_how_a_workload_was_understood_is_said_on_every_report() -> None:
+    run = make_run(REFERENCE)
+    said = "train.py reached fit() after 3 s <i>"
+    told = msgspec.structs.replace(run, plan=msgspec.structs.replace(run.plan, remarks=(said,)))
+    assert said in terminal(told, 120)
+    assert "train.py reached fit() after 3 s" in markdown(chapters(summarize(told)))
+    shown = page(told, summarize(told))
+    assert "train.py reached fit() after 3 s &lt;i&gt;" in shown
+    assert said not in shown
+    assert said not in terminal(run, 120)

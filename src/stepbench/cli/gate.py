@@ -20,6 +20,7 @@ from stepbench.cli.shared import (
     check_page_option,
     print_found,
     put_page,
+    remark,
     say_where,
 )
 from stepbench.commands import options
@@ -68,7 +69,7 @@ def gate(
     store = Store(results)
     store.check_writable()
     with shown() as progress:
-        found = run_gate(asked, store, progress.progress)
+        found = run_gate(asked, store, progress.progress, remark)
     judgement = judge_gate(found)
     _print_verdict(found, judgement, store, output, page)
     say_where(store.folder(found.gate_id))

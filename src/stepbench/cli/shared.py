@@ -56,7 +56,8 @@ PageOption = Annotated[
 ]
 
 
-def _remark(sentence: str) -> None:
+def remark(sentence: str) -> None:
+    """Say something on how a workload was understood."""
     typer.echo(f"{sentence}.", err=True)
 
 
@@ -68,7 +69,7 @@ def measured(
     from stepbench.report.progress import shown
 
     with shown() as progress:
-        return run(request, results, progress.progress, _remark, resume=resume, budget_s=budget_s)
+        return run(request, results, progress.progress, remark, resume=resume, budget_s=budget_s)
 
 
 def finish(run: Run, folder: Path, output: Format) -> NoReturn:

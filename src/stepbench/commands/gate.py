@@ -17,7 +17,7 @@ from stepbench.errors import InterruptedRunError, StepbenchError
 from stepbench.judge.gate import is_slower, judge_gate
 from stepbench.records.cases import Plan
 from stepbench.records.gate import Gate, GateCase, GateSettings, SideName
-from stepbench.records.progress import Tell
+from stepbench.records.progress import Say, Tell, unsaid
 from stepbench.records.store import LOGS_FOLDER, TENSORBOARD_FOLDER, Store
 from stepbench.report.html.files import REPORT_FILE, leave_page
 
@@ -42,8 +42,10 @@ class GateRequest:
     """The settings' own for each case if None, up to a limit."""
 
 
-def run_gate(asked: GateRequest, store: Store, tell: Tell) -> Gate:
+def run_gate(asked: GateRequest, store: Store, tell: Tell, say: Say = unsaid) -> Gate:
     """Measure base and head in turn until every case is decided or the budget is spent.
+
+    ``tell`` is told how far it is, ``say`` what there is to say of how workloads were understood.
 
     Raises:
         InterruptedRunError: on Ctrl-C; the pairs that were measured are on disk.
@@ -55,6 +57,8 @@ def run_gate(asked: GateRequest, store: Store, tell: Tell) -> Gate:
     with checked_out(asked.repository, asked.base, asked.head) as checkouts:
         sides = dict(zip(SideName, checkouts, strict=True))
         planned = make_plan(request, sides[SideName.HEAD])
+        for remark in planned.plan.remarks:
+            say(remark)
         keeper = _Keeper(_begin(asked, planned, sides, store), store)
         try:
             _measure(keeper, planned.plan, sides, tell)

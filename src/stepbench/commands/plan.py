@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from stepbench.commands.case_names import matching
 from stepbench.commands.request import Request
 from stepbench.commands.verify import with_anchors
@@ -23,6 +21,8 @@ if TYPE_CHECKING:
 
 UNNAMED = "unnamed"
 """A workload whose name is not known yet."""
+OWN_DATA = "the script's own"
+"""What a run is said to be about where ``--data`` says nothing."""
 
 
 @dataclass(frozen=True)
@@ -61,20 +61,8 @@ def make_plan(request: Request, checkout: Checkout | None = None) -> Planned:
         tracing=request.tracing,
         remarks=described.remarks,
     )
-    if any(map(is_script, plan.workloads.values())):
-        plan = msgspec.structs.replace(
-            plan, remarks=(*plan.remarks, f"In all it will be run some {_script_runs(plan)} times")
-        )
-    return Planned(plan, described.data)
-
-
-def _script_runs(plan: Plan) -> int:
-    """About how often a script will be run: whenever something is built from it."""
-    cases, precisions = len(plan.cases), len({case.variant.precision for case in plan.cases})
-    timing = cases * plan.replicates + (precisions if plan.replicates else 0)
-    tracing = cases if plan.tracing else 0
-    verifying = 2 + precisions + 3 * cases + precisions * (3 + plan.verification.seeds) if plan.verification else 0
-    return 1 + timing + tracing + verifying
+    # What a script trains on is its own.
+    return Planned(plan, OWN_DATA if all(map(is_script, request.workloads)) else described.data)
 
 
 def checked(request: Request) -> Request:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -12,15 +11,17 @@ from stepbench.commands.invocation import command_line
 from stepbench.commands.plan import Planned, make_plan
 from stepbench.commands.request import Request
 from stepbench.errors import InterruptedRunError
-from stepbench.records.progress import Progress, Tell, untold
+from stepbench.records.cases import Plan
+from stepbench.records.progress import Progress, Say, Tell, untold
 from stepbench.records.store import LOGS_FOLDER, TENSORBOARD_FOLDER, Journal, Run, Store
+from stepbench.training.locate import is_script
 
 
 def run(
     request: Request,
     results: Path,
     tell: Tell,
-    say: Callable[[str], None],
+    say: Say,
     *,
     resume: str | None = None,
     budget_s: float | None = None,
@@ -47,10 +48,21 @@ def run(
         store.check_writable()
         tell(Progress(0, 0, "looking at the workload and the devices"))
         planned = make_plan(request)
-        for remark in planned.plan.remarks:
+        for remark in (*planned.plan.remarks, *_script_runs(planned.plan)):
             say(remark)
         found = start_run(planned, store)
     return found if found.finished else measure_run(found, store, tell, budget_s), store.folder(found.run_id)
+
+
+def _script_runs(plan: Plan) -> list[str]:
+    """About how often a script will be run: whenever something is built from it."""
+    if not any(map(is_script, plan.workloads.values())):
+        return []
+    cases, precisions = len(plan.cases), len({case.variant.precision for case in plan.cases})
+    timing = cases * plan.replicates + (precisions if plan.replicates else 0)
+    tracing = cases if plan.tracing else 0
+    verifying = 2 + precisions + 3 * cases + precisions * (3 + plan.verification.seeds) if plan.verification else 0
+    return [f"In all it will be run some {1 + timing + tracing + verifying} times"]
 
 
 def start_run(planned: Planned, store: Store) -> Run:

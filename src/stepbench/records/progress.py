@@ -19,6 +19,13 @@ class Progress:
 Tell = Callable[[Progress], None]
 """Takes the progress of long work."""
 
+Say = Callable[[str], None]
+"""Takes what there is to say of how workloads were understood, a sentence at a time."""
+
 
 def untold(progress: Progress) -> None:
     """Tell nobody."""
+
+
+def unsaid(sentence: str) -> None:
+    """Say nothing."""

@@ -58,6 +58,7 @@ def chapters(summary: Summary, width: int | None = None, *, operations: bool = F
     failed = case_tables.FAILED if width is None else ""  # A terminal shows it in red, and has little room.
     return [
         [Paragraph(heading(summary), style=DIM)],
+        *([Paragraph(remark, style=DIM)] for remark in summary.remarks),
         *(
             [table]
             for _, cases in case_tables.groups(summary.cases)

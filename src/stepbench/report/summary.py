@@ -28,6 +28,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     started: dt.datetime
     environment: Environment
     data: str
+    remarks: tuple[str, ...] = ()
+    """What there is to say of how the workloads were understood."""
     cases: tuple[CaseSummary, ...]
     attainable: tuple[Attainable, ...] = ()
     published: tuple[Published, ...] = ()
@@ -49,6 +51,7 @@ def summarize(run: Run) -> Summary:
         started=run.started,
         environment=run.environment,
         data=run.data,
+        remarks=run.plan.remarks,
         cases=tuple(cases),
         attainable=run.attainable,
         published=tuple(filter(None, map(published_peaks, run.attainable))),

@@ -109,6 +109,7 @@ def reproduction(run: Run) -> list[PageBlock]:
     facts = [
         *_sources(repository),
         ("data", run.data),
+        *(("workload", remark) for remark in run.plan.remarks),
         *_plan(run.plan),
         ("began", moment(run.started)),
         ("ended", moment(run.finished) if run.finished else "unfinished"),
