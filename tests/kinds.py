@@ -339,4 +339,17 @@ def unbuildable_model() -> keras.Model:
     return dense_model()
 
 
+@keras.saving.register_keras_serializable("kinds")
+class Picky(layers.Layer):  # type: ignore[misc] # Keras has no types.
+    """Does something else in float64 than in what people train in."""
+
+    def call(self, inputs: Any) -> Any:
+        return inputs * (1.01 if inputs.dtype == "float64" else 1.0)
+
+
+def picky_model() -> keras.Model:
+    return classifier(layers.Dense(16), Picky(), layers.Dense(8, activation="tanh"))
+
+
 NARROW, UNBUILDABLE = kind("narrow", narrow_model), kind("unbuildable", unbuildable_model)
+PICKY = kind("picky", picky_model)

@@ -118,3 +118,31 @@ def test_the_audit_of_a_second_training_begins_anew() -> None:
                 mine.step.call(batch)
                 audit.after(number)
             assert (audit.faults, audit.audited) == ([], 8)
+
+
+@pytest.fixture
+def all_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every check is compiled by XLA."""
+    monkeypatch.setattr("stepbench.worker.audit.LARGE", 1)
+
+
+@pytest.mark.usefixtures("all_large")
+@pytest.mark.parametrize("name", ["dense", "embedding", "two-passes"])
+def test_large_weights_are_audited_in_xla_alike(name: str) -> None:
+    assert audited(kinds.KINDS[name], GRAPH, steps=24)[0] == []
+    faults, _ = audited(kinds.KINDS[name], "planted-flipped-sign", steps=24)
+    assert faults[0].step == 19
+
+
+class Printing(optimizers.SGD):  # type: ignore[misc] # Keras has no types.
+    """Does what XLA cannot compile."""
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        held = tf.py_function(lambda value: value, [gradient], gradient.dtype)
+        super().update_step(tf.reshape(held, gradient.shape), variable, learning_rate)
+
+
+@pytest.mark.usefixtures("all_large")
+def test_an_optimizer_that_xla_cannot_compile_is_audited_without() -> None:
+    workload = kinds.kind("printing", kinds.dense_model, lambda: Printing(0.05))
+    assert audited(workload, GRAPH, steps=12) == ([], 12)

@@ -13,7 +13,7 @@ from forcing import case_of
 
 from stepbench.errors import StepbenchError
 from stepbench.judge.one_step import complaints
-from stepbench.records.cases import GRAPH
+from stepbench.records.cases import GRAPH, Case
 from stepbench.training.task import open_task
 from stepbench.worker.trajectory import load_targets
 
@@ -34,6 +34,16 @@ def test_a_step_that_draws_other_numbers_in_float64_is_held_against_its_own_prec
     assert header.references == {"float32": "float32", "mixed_bfloat16": "mixed_bfloat16"}
     assert set(header.reasons.values()) == {"the step draws other random numbers in float64"}
     assert header.is_random
+
+
+@pytest.mark.parametrize("case", BOTH, ids=lambda case: str(case.variant))
+def test_a_step_that_does_something_else_in_float64_is_said_to_and_accuses_nobody(case: Case) -> None:
+    _, header = forcing.trajectory(kinds.PICKY, BOTH)
+    assert header.references == {"float32": "float32", "mixed_bfloat16": "mixed_bfloat16"}
+    assert set(header.reasons.values()) == {"in float64 the workload's own step does something else, beyond rounding"}
+    found = forcing.agreement(kinds.PICKY, case, *BOTH)
+    assert found.remark in header.reasons.values()
+    assert complaints(found) == ()
 
 
 def test_numbers_that_no_seed_reaches_make_a_step_not_comparable_which_is_said() -> None:

@@ -5,7 +5,7 @@ A fault that begins late or comes rarely, such as a momentum that is reset now a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -23,8 +23,12 @@ TURNED_OVER = 0.01
 """Share of a weight's elements of which rounding may turn the sign over, where an optimizer takes signs."""
 LEARNT_FROM = 3
 """Updates of a training from which it is learnt what rounding does to this optimizer."""
+LARGE = 1_000_000
+"""Elements of a weight on average from which XLA, which makes one pass of many, pays for its compilation."""
 MOST_FAULTS = 5
 """Told of one training."""
+Check = Callable[[], tuple[tf.Tensor, tf.Tensor]]
+"""Of one application: how far off each weight's change is, and each gradient."""
 
 
 class UpdateAudit:
@@ -43,7 +47,7 @@ class UpdateAudit:
         """Of an application: whether a step of the user's own changes weights after it."""
         self._changed_before: dict[int, list[bool]] = {}
         """Whether such a step makes something else of what the tape gave."""
-        self._checks: dict[int, Callable[[], tuple[tf.Tensor, tf.Tensor]]] = {}
+        self._checks: dict[int, Check] = {}
         self.faults: list[Fault] = []
         self.audited = 0
 
@@ -105,10 +109,10 @@ class UpdateAudit:
 
     def _check(self, number: int, application: Application) -> tuple[tf.Tensor, tf.Tensor]:
         if number not in self._checks:
-            self._checks[number] = tf.function(self._checking(number, application), autograph=False)
+            self._checks[number] = _compiled(self._checking(number, application), application.weights)
         return self._checks[number]()
 
-    def _checking(self, number: int, application: Application) -> Callable[[], tuple[tf.Tensor, tf.Tensor]]:
+    def _checking(self, number: int, application: Application) -> Check:
         change = self._twin.function_of(application.weights, application.optimizer)
         allowed = self._allowed[number]
         changed = self._changed_before.get(number, [False] * len(application.slots))
@@ -144,6 +148,25 @@ class UpdateAudit:
             return tf.constant(1e300, tf.float64)  # Another gradient.
         right = tf.cast(taped.dense, tf.float64) / tf.cast(self._observer.scales[optimizer], tf.float64)
         return tf.norm(given - right) / (ROUNDINGS * tf.norm(right) + 1e-300)
+
+
+def _compiled(check: Check, weights: Sequence[Any]) -> Check:
+    """The check as a graph; of large weights in XLA, unless an optimizer does what XLA cannot."""
+    graph: Check = tf.function(check, autograph=False)
+    elements = sum(raw(weight).shape.num_elements() for weight in weights)
+    if elements < LARGE * len(weights):
+        return graph
+    fused: Check = tf.function(check, autograph=False, jit_compile=True)
+
+    def run() -> tuple[tf.Tensor, tf.Tensor]:
+        nonlocal fused
+        try:
+            return fused()
+        except tf.errors.OpError:
+            fused = graph
+            return graph()
+
+    return run
 
 
 def _off(before: Any, after: Any, right: tf.Tensor, allowed: float) -> tf.Tensor:

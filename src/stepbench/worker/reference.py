@@ -2,8 +2,8 @@
 
 The reference is the workload's own step, built under a float64 policy. What honest rounding does to it is measured, not
 assumed: the same step built under a precision, and run from weights that are changed at random by the relative size of
-its rounding, shows how far rounding leads away. Where the step draws random numbers that are others in float64, a
-precision is its own reference, and free-running training has to tell the rest.
+its rounding, shows how far rounding leads away. Where the step draws random numbers that are others in float64, or does
+something else there beyond rounding, a precision is its own reference, and free-running training has to tell the rest.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ SAME_NUMBERS = 20.0
 """By how much of what rounding does two losses may differ at most that come from the same random numbers."""
 REPEATED = 1e-4
 """By which share of their length the gradients of one step taken twice may differ: sums may be made in any order."""
+OTHER_NUMBERS = "the step draws other random numbers in float64"
+OTHER_STEP = "in float64 the workload's own step does something else, beyond rounding"
 NO_FLOAT64 = Exception
 """What a step raises that fixes a dtype inside, when it is built or when it runs: users' code may raise anything, and
 what is wrong in float32 too is told of that."""
@@ -128,8 +130,8 @@ class ReferenceMaker:
             reference, reason = FLOAT64, ""
             if exact is None:
                 reference, reason = Precision.FLOAT32, "there is no float64 build of the step"
-            elif is_random and _differ(first, exact, own[Precision.FLOAT32]):  # Whose rounding hides nothing.
-                reference, reason = name, "the step draws other random numbers in float64"
+            elif _differ(first, exact, own[Precision.FLOAT32]):  # Whose rounding hides nothing.
+                reference, reason = name, OTHER_NUMBERS if is_random else OTHER_STEP
             references[name.value] = str(reference)
             reasons |= {name.value: reason} if reason else {}
         return Header(references, reasons, None, is_random)
