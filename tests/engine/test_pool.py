@@ -108,6 +108,13 @@ def test_a_stopped_worker_can_be_killed(worker: Worker) -> None:
     assert worker.cpu_seconds() == 0
 
 
+def test_what_a_worker_leaves_in_its_temporary_folder_goes_with_it(worker: Worker) -> None:
+    folder = Path(psutil.Process(worker._process.pid).environ()["TMPDIR"])
+    (folder / "__autograph_generated_file.py").touch()
+    worker.kill()
+    assert not folder.exists()
+
+
 def test_killing_again_harms_nobody(worker: Worker) -> None:
     worker.kill()
     # These take over the numbers of the pipes that the worker had.

@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from pathlib import Path
@@ -66,6 +67,9 @@ class Worker:
         Raises:
             StepbenchError: when the log cannot be written.
         """
+        # AutoGraph writes a file for each function, and a process that is killed takes none away.
+        self._scratch = tempfile.TemporaryDirectory(prefix="stepbench-", ignore_cleanup_errors=True)
+        own = {**WORKER_ENVIRONMENT, "TMPDIR": self._scratch.name, **(environment or {})}
         orders_read, self._orders = os.pipe()
         self._replies, replies_write = os.pipe()
         try:
@@ -75,7 +79,7 @@ class Worker:
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
-                    env={**os.environ, **WORKER_ENVIRONMENT, **(environment or {})},
+                    env={**os.environ, **own},
                     cwd=folder,
                     pass_fds=(orders_read, replies_write),
                     start_new_session=True,  # Ctrl-C is for the parent alone to handle.
@@ -83,6 +87,7 @@ class Worker:
         except BaseException:
             os.close(self._orders)
             os.close(self._replies)
+            self._scratch.cleanup()
             raise
         finally:
             os.close(orders_read)
@@ -152,6 +157,7 @@ class Worker:
         for descriptor in (self._orders, self._replies):
             with contextlib.suppress(OSError):
                 os.close(descriptor)
+        self._scratch.cleanup()
 
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
