@@ -108,10 +108,10 @@ def test_a_stopped_worker_can_be_killed(worker: Worker) -> None:
     assert worker.cpu_seconds() == 0
 
 
-def test_what_a_worker_leaves_in_its_temporary_folder_goes_with_it(worker: Worker) -> None:
-    folder = Path(psutil.Process(worker._process.pid).environ()["TMPDIR"])
+def test_what_a_worker_leaves_in_its_temporary_folder_goes_with_it(ready: Worker) -> None:
+    folder = Path(psutil.Process(ready._process.pid).environ()["TMPDIR"])
     (folder / "__autograph_generated_file.py").touch()
-    worker.kill()
+    ready.kill()
     assert not folder.exists()
 
 
