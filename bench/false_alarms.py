@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import forcing
 import kinds
+from scipy import stats
 
 from stepbench.judge.one_step import complaints
 from stepbench.records.cases import BUILT_IN_EXECUTIONS, KERAS, Case, Precision
@@ -34,10 +35,12 @@ class Count:
     not_comparable: int = 0
 
     def __str__(self) -> str:
-        # The rule of three: what is not seen in n trials is rarer than 3 / n, with 95 % confidence.
-        most = max(3, self.different) / max(1, self.judged)
+        interval = "-"
+        if self.judged:
+            exact = stats.binomtest(self.different, self.judged).proportion_ci(0.95, method="exact")
+            interval = f"{exact.low:.1%} to {exact.high:.1%}"
         return (
-            f"{self.different} false alarms in {self.judged} judgements (at most {most:.1%}), "
+            f"{self.different} false alarms in {self.judged} judgements (95 %: {interval}), "
             f"{self.not_comparable} more not comparable"
         )
 
