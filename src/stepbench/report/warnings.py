@@ -15,7 +15,6 @@ from stepbench.records.store import Run
 WORTH_SAYING = 0.02
 """A share of lost processor time that shows in a result."""
 WIDE_INTERVAL = 0.10
-LONG_INPUT_WAIT = 0.10
 
 
 def warnings_of(run: Run, measurement: Measurement, step_time: Estimate | None) -> tuple[str, ...]:

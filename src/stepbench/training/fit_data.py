@@ -47,11 +47,6 @@ class FitData:
         parts = list(leaves(self.x))
         return bool(parts) and all(hasattr(part, "shape") for part in parts)
 
-    @property
-    def structure(self) -> Batch:
-        """All arrays, as a batch holds them."""
-        return keras.utils.pack_x_y_sample_weight(self.x, self.y, self.sample_weight)
-
     def limited(self, examples: int) -> FitData:
         """The first so many examples of arrays; a pipeline as it is."""
         return self.split(examples)[0] if self.is_arrays else self
