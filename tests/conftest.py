@@ -40,12 +40,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture
 def fake_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the pool start fake workers."""
-    from faking import FAKE
+    """Have pools start fake workers."""
+    from faking import start_fakes
 
-    from stepbench.engine import pool
-
-    monkeypatch.setattr(pool, "COMMAND", FAKE)
+    start_fakes(monkeypatch)
 
 
 @pytest.fixture

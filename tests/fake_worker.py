@@ -5,9 +5,12 @@ Whatever is not asked for is innocent. A case's execution names what goes wrong 
 
 from __future__ import annotations
 
+import json
 import os
+import random
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -15,6 +18,7 @@ from typing import NoReturn
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import numpy as np
 from builders import STEPS, make_block, make_closing, make_evidence, make_facts, make_phases, make_trace
 
 from stepbench.errors import StepbenchError
@@ -166,6 +170,8 @@ def _misbehave(case: Case, replies: int) -> None:
             os.abort()
         case "quitting":
             os._exit(7)
+        case "telling":
+            tell()
         case "hanging-up":
             os.closerange(3, 4096)
             time.sleep(FOR_EVER_S)
@@ -174,6 +180,19 @@ def _misbehave(case: Case, replies: int) -> None:
         case "untidy":
             subprocess.Popen(["sleep", str(FOR_EVER_S)])
             threading.Thread(target=_spin, daemon=True).start()
+
+
+def tell() -> None:
+    """Write down what this process has of its own."""
+    found = {
+        "random": str(random.random()),  # noqa: S311 - it shows the state that is inherited.
+        "numpy": str(np.random.random()),  # noqa: NPY002 - the state that all share.
+        "temporary": tempfile.gettempdir(),
+        "folder": str(Path.cwd()),
+        "path": sys.path[1],  # After this file's folder.
+        "descriptors": str(len(os.listdir("/proc/self/fd")) - 1),  # noqa: PTH208 - less the one that is read.
+    }
+    print(json.dumps(found), flush=True)  # noqa: T201 - it goes to the log.
 
 
 def _spin() -> NoReturn:

@@ -7,11 +7,19 @@ import sys
 from pathlib import Path
 
 import places
+import pytest
 
-from stepbench.engine import pool
+from stepbench.engine import processes
 
 WORKLOAD = f"{places.TINY}:workload"
 FAKE = (sys.executable, "-P", str(places.TESTS / "fake_worker.py"))
+SERVER = (sys.executable, "-P", str(places.TESTS / "fake_fork_server.py"))
+
+
+def start_fakes(patch: pytest.MonkeyPatch) -> None:
+    """Have pools start fake workers."""
+    patch.setattr(processes, "COMMAND", FAKE)
+    patch.setattr(processes, "SERVER", SERVER)
 
 
 def command(*arguments: str) -> subprocess.Popen[str]:
@@ -31,7 +39,7 @@ def main() -> None:
     from stepbench import cli
     from stepbench.commands import run as commands
 
-    pool.COMMAND = FAKE
+    processes.COMMAND, processes.SERVER = FAKE, SERVER
     commands._show = lambda *_: None  # Drawing the page takes seconds.
     sys.argv[0] = str(Path(sys.executable).with_name("stepbench"))
     cli.main()

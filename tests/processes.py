@@ -27,10 +27,13 @@ def ended(pid: int) -> bool:
 
 
 def workers_of(parent: int) -> list[psutil.Process]:
-    """Workers, real or fake, are told their parent's number last; what has ended has no command line any more."""
+    """Workers and what they are forked from, real or fake: they are told the parent's number last.
+
+    What has ended has no command line any more.
+    """
     found = []
     for process in psutil.process_iter(["cmdline"]):
         line: list[str] = process.info["cmdline"] or []
-        if line[-1:] == [str(parent)] and any("worker" in part for part in line):
+        if line[-1:] == [str(parent)] and any("worker" in part or "fork_server" in part for part in line):
             found.append(process)
     return found

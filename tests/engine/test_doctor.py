@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from stepbench.engine import pool
+from stepbench.engine import processes
 from stepbench.engine.doctor import ask_tensorflow, read_data, read_disk
 from stepbench.engine.pool import Worker
 
@@ -90,7 +90,7 @@ def test_data_that_is_named_wrongly(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_worker_that_does_not_start_is_told_with_its_last_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "COMMAND", ("/bin/false",))
+    monkeypatch.setattr(processes, "COMMAND", ("/bin/false",))
     facts, failure = ask_tensorflow()
     assert facts is None
     assert "exited with code 1" in (failure or "")

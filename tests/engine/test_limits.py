@@ -11,7 +11,6 @@ from builders import ENVIRONMENT, make_case, make_events, make_failed, make_plan
 
 from stepbench.commands import run as commands
 from stepbench.commands.run import measure_run
-from stepbench.engine import pool
 from stepbench.engine.limits import assess
 from stepbench.engine.pool import Pool, WorkerError
 from stepbench.engine.rounds import remaining_teams
@@ -74,7 +73,7 @@ def run(store: Store) -> Run:
         for event in all_blocks():
             journal.append(event)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pool, "COMMAND", faking.FAKE)
+        faking.start_fakes(patch)
         patch.setattr(commands, "_show", lambda *_: None)  # Drawing the page takes seconds.
         return measure_run(store.read(begun.run_id), store)
 

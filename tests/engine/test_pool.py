@@ -17,7 +17,7 @@ import pytest
 from fake_worker import MUTE
 from processes import ended, soon
 
-from stepbench.engine import pool
+from stepbench.engine import pool, processes
 from stepbench.engine.pool import Pool, Worker, WorkerError, describe
 from stepbench.errors import StepbenchError
 from stepbench.records.cases import GRAPH, Case, Device, Precision, Variant
@@ -91,7 +91,8 @@ def test_a_refusal_is_wrong_use_and_not_a_failure(tmp_path: Path) -> None:
 
 
 def test_a_worker_that_fails_to_describe_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(pool, "COMMAND", ("/bin/false",))
+    monkeypatch.setattr(processes, "COMMAND", ("/bin/false",))
+    monkeypatch.setattr(processes, "SERVER", ("/bin/false",))
     with pytest.raises(StepbenchError, match="Loading the workload failed: Its process exited with code 1"):
         describe(Describe(("tiny",), (GRAPH,), (), "synthetic"), tmp_path)
 
@@ -178,7 +179,7 @@ def test_memory_is_that_of_this_machine_at_most() -> None:
 
 def test_a_pool_ends_its_workers_whatever_happens(tmp_path: Path) -> None:
     def interrupted() -> None:
-        with Pool[str](tmp_path) as workers:
+        with Pool[str](tmp_path, forks=False) as workers:
             workers.start(GRAPH, 0)
             raise KeyboardInterrupt
 
@@ -197,10 +198,10 @@ def test_a_log_that_cannot_be_written_is_said(tmp_path: Path) -> None:
 PARENT = """
 import os, pathlib, signal, sys, time
 from faking import FAKE
-from stepbench.engine import pool
+from stepbench.engine import pool, processes
 from fake_worker import MUTE
 
-pool.COMMAND = FAKE
+processes.COMMAND = FAKE
 worker = pool.Worker(pathlib.Path(sys.argv[1]), {MUTE: ""} if sys.argv[2] == "starting" else None)
 if sys.argv[2] == "stopped":
     worker.greet()

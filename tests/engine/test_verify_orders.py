@@ -11,7 +11,6 @@ import faking
 import pytest
 from builders import make_case, make_failed, make_plan
 
-from stepbench.engine import pool
 from stepbench.engine.verify import verify
 from stepbench.judge.training import Verdict
 from stepbench.judge.verify import judge_cases
@@ -75,7 +74,7 @@ def own(execution: str) -> Case:
 @pytest.fixture(scope="module", autouse=True)
 def fake_workers() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pool, "COMMAND", faking.FAKE)
+        faking.start_fakes(patch)
         yield
 
 

@@ -142,6 +142,15 @@ def test_onednn_is_read_as_tensorflow_reads_it(value: str, *, meaning: bool | No
     assert with_variables(TF_ENABLE_ONEDNN_OPTS=value).onednn is meaning
 
 
+def test_times_of_forked_workers_are_not_compared_with_those_of_started_ones() -> None:
+    forked = msgspec.structs.replace(FULL, forks=True)
+    assert forked.fingerprint != FULL.fingerprint
+    assert differences(FULL, forked) == ("workers: started vs forked",)
+    assert forked.is_same_machine(FULL)
+    assert FULL.is_same_machine(forked)
+    assert not FULL.is_same_machine(msgspec.structs.replace(FULL, cpu=Cpu()))
+
+
 def test_onednn_unset_is_tensorflows_choice() -> None:
     assert FULL.onednn is None
 

@@ -27,7 +27,7 @@ def test_a_run_is_listed_with_its_cases_failures_and_commit(tmp_path: Path) -> N
         measurements=(*broken.measurements, make_failed(make_case("xla"))),
         plan=make_run(make_failed(CASE), make_failed(make_case("xla"))).plan,
     )
-    listed = list_runs(stored(tmp_path, [run_at(0, 10), broken]), HERE)
+    listed = list_runs(stored(tmp_path, [run_at(0, 10), broken]), ENVIRONMENT)
     assert [(run.name, run.cases, run.failed, run.finished) for run in listed.runs] == [
         ("run-00", 1, 0, True),
         ("run-01", 2, 1, True),
@@ -39,20 +39,22 @@ def test_a_run_is_listed_with_its_cases_failures_and_commit(tmp_path: Path) -> N
 
 
 def test_an_unfinished_run_is_listed_as_such(tmp_path: Path) -> None:
-    listed = list_runs(stored(tmp_path, [run_at(0, 10, finished=None, measurements=())]), HERE)
+    listed = list_runs(stored(tmp_path, [run_at(0, 10, finished=None, measurements=())]), ENVIRONMENT)
     assert not listed.runs[0].finished
     assert "1, unfinished" in terminal(run_blocks(listed))
 
 
 def test_a_run_of_another_machine_says_which(tmp_path: Path) -> None:
-    listed = list_runs(stored(tmp_path, [run_at(0, 10), run_at(1, 10, environment=ELSEWHERE)]), HERE)
+    listed = list_runs(stored(tmp_path, [run_at(0, 10), run_at(1, 10, environment=ELSEWHERE)]), ENVIRONMENT)
     assert [run.this_machine for run in listed.runs] == [True, False]
+    forked = msgspec.structs.replace(ENVIRONMENT, forks=True)
+    assert list_runs(stored(tmp_path / "forked", [run_at(0, 10, environment=forked)]), ENVIRONMENT).runs[0].this_machine
     for shown in (run_blocks(listed), baseline_blocks(listed)):
         assert f"{ELSEWHERE.fingerprint[:6]} · Another CPU, 8 cores · TensorFlow 2.21.0" in terminal(shown)
 
 
 def test_the_csv_of_a_list_has_a_line_a_run(tmp_path: Path) -> None:
-    listed = list_runs(stored(tmp_path, [run_at(0, 10, data="=1+1"), run_at(1, 10)]), HERE)
+    listed = list_runs(stored(tmp_path, [run_at(0, 10, data="=1+1"), run_at(1, 10)]), ENVIRONMENT)
     rows = list(csv.DictReader(io.StringIO(run_list_csv(listed))))
     assert [row["name"] for row in rows] == ["run-00", "run-01"]
     assert rows[0]["machine"] == HERE
@@ -60,7 +62,7 @@ def test_the_csv_of_a_list_has_a_line_a_run(tmp_path: Path) -> None:
 
 
 def test_an_empty_list_has_its_heads() -> None:
-    text = terminal(baseline_blocks(list_runs((), HERE)))
+    text = terminal(baseline_blocks(list_runs((), ENVIRONMENT)))
     assert text.splitlines()[0] == "0 baselines"
     assert "baseline  run" in text
 

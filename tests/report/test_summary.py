@@ -27,7 +27,7 @@ from stepbench.report.summary import summarize
 # The published contract of ``stepbench report --format json``.
 RUN_KEYS = {
     *("schema", "run_id", "started", "environment", "data", "cases"),
-    *("attainable", "published", "recommendations"),
+    *("attainable", "published", "recommendations", "remarks"),
 }
 CASE_TYPES: dict[str, type | tuple[type, ...]] = {
     "id": str,

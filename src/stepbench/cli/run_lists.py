@@ -39,7 +39,7 @@ def listed_here(runs: tuple[Brief, ...]) -> RunList:
     from stepbench.probes.environment import collect
     from stepbench.report.run_list import list_runs
 
-    return list_runs(runs, collect(Path.cwd()).fingerprint)
+    return list_runs(runs, collect(Path.cwd()))
 
 
 def print_list(listed: RunList, blocks: Sequence[Block], output: Format) -> None:

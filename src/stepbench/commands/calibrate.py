@@ -62,7 +62,7 @@ def _continued(asked: CalibrationRequest, name: str, store: Store) -> Calibratio
     from stepbench.probes.environment import collect
 
     calibration = store.read_calibration(name)
-    if calibration.environment.fingerprint != collect(Path.cwd()).fingerprint:
+    if not calibration.environment.is_same_machine(collect(Path.cwd())):
         raise StepbenchError(f"Calibration {name} is of another machine, whose gates err otherwise: begin a new one.")
     return msgspec.structs.replace(calibration, slowdowns=asked.slowdowns or calibration.slowdowns)
 
@@ -81,7 +81,7 @@ def _begin(asked: CalibrationRequest, store: Store) -> Calibration:
         calibration_id=store.new_id(),
         started=dt.datetime.now(dt.UTC),
         command=command_line(),
-        environment=collect(Path.cwd()),
+        environment=planned.in_environment(collect(Path.cwd())),
         plan=planned.plan,
         slowdowns=asked.slowdowns,
         settings=asked.settings,

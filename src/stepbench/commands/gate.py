@@ -80,7 +80,7 @@ def _begin(asked: GateRequest, planned: Planned, sides: Sides, store: Store) -> 
         gate_id=store.new_id(),
         started=dt.datetime.now(dt.UTC),
         command=command_line(),
-        environment=collect(asked.repository),
+        environment=planned.in_environment(collect(asked.repository)),
         data=planned.data,
         base=base.revision,
         head=head.revision,

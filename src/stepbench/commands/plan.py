@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from stepbench.commands.case_names import matching
 from stepbench.commands.request import Request
 from stepbench.commands.verify import with_anchors
@@ -17,6 +19,7 @@ from stepbench.training.locate import is_script
 
 if TYPE_CHECKING:
     from stepbench.engine.worktrees import Checkout
+    from stepbench.records.machine import Environment
     from stepbench.records.protocol import Described
 
 UNNAMED = "unnamed"
@@ -31,6 +34,10 @@ class Planned:
 
     plan: Plan
     data: str
+
+    def in_environment(self, environment: Environment) -> Environment:
+        """What was found of the machine, with how workers come about there."""
+        return msgspec.structs.replace(environment, forks=self.plan.forks)
 
 
 def make_plan(request: Request, checkout: Checkout | None = None) -> Planned:
@@ -59,10 +66,17 @@ def make_plan(request: Request, checkout: Checkout | None = None) -> Planned:
         seed=request.seed,
         verification=request.verification,
         tracing=request.tracing,
-        remarks=described.remarks,
+        remarks=(*described.remarks, *_why_started(described)),
+        forks=described.unforkable is None,
     )
     # What a script trains on is its own.
     return Planned(plan, OWN_DATA if all(map(is_script, request.workloads)) else described.data)
+
+
+def _why_started(described: Described) -> list[str]:
+    if described.unforkable is None:
+        return []
+    return [f"Workers are started one by one, which takes longer, as they cannot be forked: {described.unforkable}"]
 
 
 def checked(request: Request) -> Request:

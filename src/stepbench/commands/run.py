@@ -73,7 +73,9 @@ def start_run(planned: Planned, store: Store) -> Run:
     """
     from stepbench.probes.environment import collect
 
-    return store.create(planned.plan, collect(Path.cwd()), command=command_line(), data=planned.data)
+    return store.create(
+        planned.plan, planned.in_environment(collect(Path.cwd())), command=command_line(), data=planned.data
+    )
 
 
 def measure_run(run: Run, store: Store, tell: Tell = untold, budget_s: float | None = None) -> Run:

@@ -43,7 +43,7 @@ def assess(
     sound = [found for found in measured if not found.failure and found.replicates]
     devices = {found.case.device for found in sound} - {device.device for device in known}
     todo = sorted(found.case for found in sound if not (found.work or found.work_failure))
-    with Pool[Device](folder / LOGS_FOLDER) as pool:
+    with Pool[Device](folder / LOGS_FOLDER, forks=plan.forks) as pool:
         assessor = _Assessor(
             plan, pool, journal, report, of_orders=len(devices) + len({case.workload for case in todo})
         )

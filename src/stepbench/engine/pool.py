@@ -8,7 +8,6 @@ import re
 import select
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping
@@ -19,6 +18,7 @@ from typing import IO, Generic, Self, TypeVar
 import msgspec
 import psutil
 
+from stepbench.engine.processes import IMPORT_TIMEOUT_S, Forker, ForkServerError, Process, Setting, started
 from stepbench.errors import StepbenchError
 from stepbench.records.protocol import (
     WORKER_ENVIRONMENT,
@@ -34,10 +34,6 @@ from stepbench.records.protocol import (
 from stepbench.records.run import Failure, FailureKind
 from stepbench.records.store import slug
 
-COMMAND: tuple[str, ...] = (sys.executable, "-P", "-m", "stepbench.worker.main")
-"""What a worker is started by; it is given the descriptors of orders and replies, and its parent's process id."""
-START_TIMEOUT_S = 180.0
-"""The longest that importing TensorFlow may take, with every other worker doing the same."""
 POLL_S = 0.25
 EXIT_TIMEOUT_S = 5.0
 """The longest that a worker may take to exit once its replies have ended."""
@@ -56,16 +52,23 @@ class WorkerError(Exception):
 class Worker:
     """One worker process, seen from outside."""
 
-    def __init__(self, log: Path, environment: Mapping[str, str] | None = None, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+        start: Callable[[Setting], Process] = started,
+    ) -> None:
         """Start the process.
 
         Args:
             log: takes its output.
             environment: variables set for it beside its parent's.
             folder: in which it works; its parent's if None.
+            start: gives its process.
 
         Raises:
-            StepbenchError: when the log cannot be written.
+            StepbenchError: when the log cannot be written, or no process be had.
         """
         # AutoGraph writes a file for each function, and a process that is killed takes none away.
         self._scratch = tempfile.TemporaryDirectory(prefix="stepbench-", ignore_cleanup_errors=True)
@@ -74,16 +77,8 @@ class Worker:
         self._replies, replies_write = os.pipe()
         try:
             with _open_log(log) as output:
-                self._process = subprocess.Popen(  # noqa: S603 - our own module, no shell.
-                    [*COMMAND, str(orders_read), str(replies_write), str(os.getpid())],
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    env={**os.environ, **own},
-                    cwd=folder,
-                    pass_fds=(orders_read, replies_write),
-                    start_new_session=True,  # Ctrl-C is for the parent alone to handle.
-                )
+                setting = Setting(orders_read, replies_write, output.fileno(), {**os.environ, **own}, folder)
+                self._process = start(setting)
         except BaseException:
             os.close(self._orders)
             os.close(self._replies)
@@ -97,7 +92,7 @@ class Worker:
         self._buffer = b""
         self._ended = False
 
-    def greet(self, timeout_s: float = START_TIMEOUT_S) -> None:
+    def greet(self, timeout_s: float = IMPORT_TIMEOUT_S) -> None:
         """Wait until the worker has imported TensorFlow.
 
         Raises:
@@ -206,8 +201,16 @@ Key = TypeVar("Key", bound=Hashable)
 class Pool(Generic[Key]):
     """Workers under keys, such as cases: at most one computes, the others are stopped. Leaving it ends them all."""
 
-    def __init__(self, logs: Path) -> None:
+    def __init__(self, logs: Path, *, forks: bool) -> None:
+        """Have workers leave their output in the folder ``logs``.
+
+        Args:
+            logs: the folder.
+            forks: whether they are forked from one process that has imported TensorFlow, not started each.
+        """
         self._logs = logs
+        self._forker = Forker()
+        self._start = self._forked if forks else started
         self._workers: dict[Key, Worker] = {}
 
     def __enter__(self) -> Self:
@@ -218,6 +221,7 @@ class Pool(Generic[Key]):
     ) -> None:
         for key in tuple(self._workers):
             self.end(key)
+        self._forker.close()
 
     def __contains__(self, key: Key) -> bool:
         return key in self._workers
@@ -229,11 +233,25 @@ class Pool(Generic[Key]):
         environment: Mapping[str, str] | None = None,
         folder: Path | None = None,
     ) -> None:
-        """Start a worker, as :class:`Worker` says; it imports TensorFlow beside the others.
+        """Start a worker, as :class:`Worker` says, whose log is named by its key and its purpose.
 
-        Its log is named by its key and its purpose.
+        Unless it is forked, it imports TensorFlow beside the others.
+
+        Raises:
+            StepbenchError: when its log cannot be written, or no worker be forked any more.
         """
-        self._workers[key] = Worker(self._logs / f"{slug(str(key))}.{purpose}.log", environment, folder)
+        log = self._logs / f"{slug(str(key))}.{purpose}.log"
+        self._workers[key] = Worker(log, environment, folder, self._start)
+
+    def _forked(self, setting: Setting) -> Process:
+        try:
+            return self._forker.forked(setting)
+        except ForkServerError as error:
+            raise StepbenchError(f"No worker can be forked any more ({error}): begin again.") from error
+
+    def one_more(self, name: str) -> Worker:
+        """A worker beside those under keys, started like them, which whoever asks for it ends."""
+        return Worker(self._logs / f"{name}.log", start=self._start)
 
     def greet(self, key: Key) -> None:
         """Wait until a worker has imported TensorFlow, then stop it.
@@ -287,10 +305,13 @@ def ask_once(
         StepbenchError: when the log cannot be written, and as :meth:`Worker.ask`.
         WorkerError: when the worker fails.
     """
-    worker = Worker(log, environment, folder)
+    return _asked_once(Worker(log, environment, folder), order)
+
+
+def _asked_once(worker: Worker, order: AnsweredBy[ReplyT]) -> ReplyT:
     try:
         worker.greet()
-        return worker.ask(order, START_TIMEOUT_S)
+        return worker.ask(order, IMPORT_TIMEOUT_S)
     finally:
         worker.kill()
 
@@ -303,10 +324,19 @@ def describe(
     Raises:
         StepbenchError: when something of it is wrong.
     """
+    log, forker, unforkable = logs / "describe.log", Forker(), None
     try:
-        return ask_once(order, logs / "describe.log", environment, folder)
+        try:
+            worker = Worker(log, environment, folder, forker.forked)
+        except ForkServerError as error:
+            unforkable = str(error)
+            worker = Worker(log, environment, folder)
+        found = _asked_once(worker, order)
     except WorkerError as error:
         raise StepbenchError(f"Loading the workload failed: {error.failure.message}") from error
+    finally:
+        forker.close()
+    return msgspec.structs.replace(found, unforkable=unforkable)
 
 
 def _not_understood(why: str) -> Failure:

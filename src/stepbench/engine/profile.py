@@ -115,7 +115,7 @@ class _Tracer:
 
         for team in chunks(subjects, MAX_TEAM):
             self._say(f"starting {len(team)} workers to trace")
-            with Pool[Subject](self._folder / LOGS_FOLDER) as pool:
+            with Pool[Subject](self._folder / LOGS_FOLDER, forks=all(one.plan.forks for one in team)) as pool:
                 for subject in team:
                     pool.start(subject, "trace", subject.environment, subject.root)
                 for action in (pool.greet, functools.partial(self._trace, pool)):

@@ -115,6 +115,9 @@ def measure(
         logs: the folder for the workers' output.
         tell: told how far it is.
         budget_s: about how long it may take; each team gets an equal share of what is left, and at least one round.
+
+    Raises:
+        StepbenchError: when workers cannot be forked any more, as the plan has it.
     """
     ends = None if budget_s is None else time.monotonic() + budget_s
     ticker = _Ticker(sum(len(blocks_of_a_round(team.cases)) * team.rounds for team in teams), tell)
@@ -126,7 +129,7 @@ def measure(
         if not live or (ends is not None and now >= ends and measured.issuperset(live)):
             continue
         share = None if ends is None else now + (ends - now) / (len(teams) - index)
-        with Pool[Case](logs) as pool:
+        with Pool[Case](logs, forks=plan.forks) as pool:
             # Once is enough to know the share of time that waiting for input takes.
             times_input = plan.input_pipeline and not measured.issuperset(live)
             failed |= _TeamRun(plan, team, live, pool, journal, ticker).run(share, times_input=times_input)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from stepbench.engine.pool import Pool, Worker, WorkerError
+from stepbench.engine.pool import Pool, WorkerError
 from stepbench.engine.rounds import MAX_TEAM, chunks
 from stepbench.judge.training import Verdict, is_look, judge_curves
 from stepbench.judge.verify import anchor_of, trains_for
@@ -75,9 +75,9 @@ class _GroupVerification:
     def run(self) -> None:
         """Level 1 for every case, then level 2 for those that train on behalf of others."""
         todo = [case for case, known in self._known.items() if not known.agreement and not known.verification_failure]
-        if todo and not self._make_trajectory(todo):
-            return
-        with Pool[Case](self._folder / LOGS_FOLDER) as pool:
+        with Pool[Case](self._folder / LOGS_FOLDER, forks=self._plan.forks) as pool:
+            if todo and not self._make_trajectory(pool, todo):
+                return
             teams = chunks(todo, MAX_TEAM)
             for team in teams:
                 self._agree_all(pool, team)
@@ -101,7 +101,7 @@ class _GroupVerification:
         workload, device, batch_size = next(iter(self._known)).group
         return self._folder / f".trajectory-{slug(f'{workload}/{device}/b{batch_size}')}"
 
-    def _make_trajectory(self, cases: Sequence[Case]) -> bool:
+    def _make_trajectory(self, pool: Pool[Case], cases: Sequence[Case]) -> bool:
         """Make the reference trajectory; without one no case can be verified."""
         case, plan = cases[0], self._plan
         order = MakeTrajectory(
@@ -114,7 +114,7 @@ class _GroupVerification:
             folder=str(self._trajectory.absolute()),
         )
         self._say("following the reference trajectory")
-        worker = Worker(self._folder / LOGS_FOLDER / "trajectory.log")
+        worker = pool.one_more("trajectory")
         try:
             worker.greet()
             worker.ask(order, plan.timeout_s + STEP_TIMEOUT_S * self._settings.steps)

@@ -252,6 +252,8 @@ class Plan(msgspec.Struct, frozen=True):
     """None if no traces are captured."""
     remarks: tuple[str, ...] = ()
     """What there is to say of how workloads were understood."""
+    forks: bool = False
+    """Whether workers are forked from one process a replicate, which has imported TensorFlow, not started each."""
 
     def __post_init__(self) -> None:
         # Without a verification or traces, a plan without replicates would measure nothing.

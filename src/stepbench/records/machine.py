@@ -154,6 +154,8 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     """Environment variables that change kernels or speed; never a secret."""
     repository: Repository | None = None
     gpus: tuple[Gpu, ...] = ()
+    forks: bool = False
+    """Whether workers are forked from a process that has imported TensorFlow, not started each."""
 
     @property
     def onednn(self) -> bool | None:
@@ -164,6 +166,10 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     def fingerprint(self) -> str:
         """Equal for two environments whose absolute numbers may be compared; stable across releases of Python."""
         return hashlib.sha256(msgspec.json.encode(_identity(self))).hexdigest()[:FINGERPRINT_LENGTH]
+
+    def is_same_machine(self, other: Environment) -> bool:
+        """Whether it is this machine and software, however workers come about."""
+        return self.fingerprint == msgspec.structs.replace(other, forks=self.forks).fingerprint
 
 
 def differences(a: Environment, b: Environment) -> tuple[str, ...]:
@@ -191,7 +197,9 @@ def _facts(environment: Environment) -> dict[str, str]:
 def _identity(environment: Environment) -> dict[str, str]:
     """What the fingerprint covers. Changing a word here makes every stored fingerprint a stranger."""
     host, cpu = environment.host, environment.cpu
-    return {
+    # What was written before workers were forked has to keep its fingerprint.
+    workers = {"workers": "forked"} if environment.forks else {}
+    return workers | {
         # Clouds hide the model's name ("AMD EPYC"); family and model number tell generations apart.
         "CPU": f"{_text(cpu.model)} (family {_text(cpu.family)}, model {_text(cpu.model_number)})",
         "cores": f"{_text(cpu.logical_cores)} logical, {_text(cpu.physical_cores)} physical",
@@ -220,6 +228,7 @@ def _settings(environment: Environment) -> dict[str, str]:
         "memory limit": "none" if memory.limit_bytes is None else _gib(memory.limit_bytes),
         "transparent hugepages": _text(memory.transparent_hugepages),
         "Python": _text(environment.software.python),
+        "workers": "forked" if environment.forks else "started",
     }
 
 

@@ -42,17 +42,17 @@ class RunList(msgspec.Struct, frozen=True, kw_only=True):
     runs: tuple[ListedRun, ...]
 
 
-def list_runs(runs: Sequence[Brief], fingerprint: str) -> RunList:
+def list_runs(runs: Sequence[Brief], here: Environment) -> RunList:
     """The runs in rows.
 
     Args:
         runs: in order of time.
-        fingerprint: this machine's.
+        here: this machine.
     """
-    return RunList(runs=tuple(_listed(run, fingerprint) for run in runs))
+    return RunList(runs=tuple(_listed(run, here) for run in runs))
 
 
-def _listed(run: Brief, fingerprint: str) -> ListedRun:
+def _listed(run: Brief, here: Environment) -> ListedRun:
     repository = run.environment.repository
     return ListedRun(
         name=run.name,
@@ -61,7 +61,7 @@ def _listed(run: Brief, fingerprint: str) -> ListedRun:
         finished=run.finished is not None,
         machine=run.environment.fingerprint,
         machine_name=formats.machine(run.environment),
-        this_machine=run.environment.fingerprint == fingerprint,
+        this_machine=run.environment.is_same_machine(here),
         data=run.data,
         cases=len(run.plan.cases),
         failed=sum(found.failure is not None for found in run.measurements),
@@ -98,7 +98,7 @@ def run_list_csv(listed: RunList) -> str:
 
 def whose_machine(name: str, environment: Environment, here: Environment) -> str:
     """A sentence on whether a baseline's times may be compared with those measured now."""
-    if environment.fingerprint == here.fingerprint:
+    if environment.is_same_machine(here):
         return f"Baseline {name} is of this machine."
     unlike = formats.plain("; ".join(differences(environment, here)))
     return f"Baseline {name} is of another machine, whose times cannot be compared with this one's ({unlike})."

@@ -1,7 +1,8 @@
 """The worker process: one case, measured on orders that come in over a pipe.
 
 Started by :mod:`stepbench.engine.pool` as ``python -m stepbench.worker.main IN OUT PARENT``: the file
-descriptors of orders and replies, and the parent's process id. Whatever users' code prints goes to the log.
+descriptors of orders and replies, and the parent's process id; or forked from :mod:`stepbench.worker.fork_server`, with
+the seconds that its imports took. Whatever users' code prints goes to the log.
 """
 
 from __future__ import annotations
@@ -61,13 +62,13 @@ LOOKED_AT = 4_096
 
 def main() -> None:
     """Serve orders until told to close, or until the parent is gone."""
-    orders_fd, replies_fd, parent = (int(argument) for argument in sys.argv[1:4])
-    die_with_parent(parent)
-    with os.fdopen(orders_fd, "rb") as orders, os.fdopen(replies_fd, "wb") as replies:
+    orders_fd, replies_fd, parent, *imported = sys.argv[1:]
+    die_with_parent(int(parent))
+    with os.fdopen(int(orders_fd), "rb") as orders, os.fdopen(int(replies_fd), "wb") as replies:
         started = time.perf_counter()
         import tensorflow as tf  # noqa: F401 - its import is the phase that is timed here.
 
-        import_s = time.perf_counter() - started
+        import_s = float(imported[0]) if imported else time.perf_counter() - started
         _send(replies, Hello(import_s))
         serve(orders, replies, Worker(import_s))
 

@@ -1,0 +1,213 @@
+"""The processes of workers: started, or forked from one that has imported TensorFlow and Keras for all of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from stepbench.errors import StepbenchError
+
+COMMAND: tuple[str, ...] = (sys.executable, "-P", "-m", "stepbench.worker.main")
+"""What a worker is started by; it is given the descriptors of orders and replies, and its parent's process id."""
+SERVER: tuple[str, ...] = (sys.executable, "-P", str(Path(__file__).parents[1] / "worker" / "fork_server.py"))
+"""What a fork server is started by; it is given the descriptor of a socket, and its parent's process id."""
+IMPORT_TIMEOUT_S = 180.0
+"""The longest that importing TensorFlow may take, with every other worker doing the same."""
+FORK_TIMEOUT_S = 30.0
+"""The longest that a fork server may take to fork, or to give a dead worker's status."""
+LONGEST_MESSAGE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a worker's process is given."""
+
+    orders: int
+    """Descriptors: that it reads orders from, writes replies to, and where its output goes."""
+    replies: int
+    output: int
+    environment: Mapping[str, str]
+    """All of its variables."""
+    folder: Path | None
+    """In which it works; its parent's if None."""
+
+
+class Process(Protocol):
+    """A worker's process, which leads a session of its own."""
+
+    @property
+    def pid(self) -> int:
+        """Its number, and its group's; its own until :meth:`wait` has returned."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit code once it has ended, negative for a signal's number.
+
+        Raises:
+            subprocess.TimeoutExpired: when it has not ended in so many seconds.
+        """
+
+
+def started(setting: Setting) -> Process:
+    """A fresh process, which imports TensorFlow itself."""
+    return subprocess.Popen(  # noqa: S603 - our own module, no shell.
+        [*COMMAND, str(setting.orders), str(setting.replies), str(os.getpid())],
+        stdin=subprocess.DEVNULL,
+        stdout=setting.output,
+        stderr=setting.output,
+        env=dict(setting.environment),
+        cwd=setting.folder,
+        pass_fds=(setting.orders, setting.replies),
+        start_new_session=True,  # Ctrl-C is for the parent alone to handle.
+    )
+
+
+class ForkServerError(StepbenchError):
+    """No worker can be forked; the reason is the message."""
+
+
+class ForkServer:
+    """A process that has imported TensorFlow and Keras and nothing else, from which workers are forked."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        """Start it.
+
+        Args:
+            environment: all of its variables, which TensorFlow reads while it is imported.
+
+        Raises:
+            ForkServerError: when no worker can be forked from it.
+        """
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603 - our own module, no shell.
+                [*SERVER, str(theirs.fileno()), str(os.getpid())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=dict(environment),
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+            )
+        try:
+            answer, _ = self._answer(IMPORT_TIMEOUT_S)
+        except BaseException:
+            self.close()
+            raise
+        self._import_s = float(answer["import_s"])
+        if answer["refused"]:
+            self.close()
+            raise ForkServerError(answer["refused"])
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is gone."""
+        return self._process.poll() is not None
+
+    def fork(self, setting: Setting) -> Process:
+        """A worker's process.
+
+        Raises:
+            ForkServerError: when the server is gone.
+        """
+        order = {
+            "argv": [str(self._import_s)],
+            "environment": dict(setting.environment),
+            "folder": None if setting.folder is None else str(setting.folder),
+        }
+        answer, descriptors = self._ask(order, (setting.orders, setting.replies, setting.output))
+        return _Forked(self, int(answer["pid"]), descriptors[0])
+
+    def reap(self, pid: int) -> int:
+        """The exit code of a worker that has ended, whose number is free then.
+
+        Raises:
+            ForkServerError: when the server is gone, and its workers with it.
+        """
+        return int(self._ask({"reap": pid})[0]["status"])
+
+    def close(self) -> None:
+        """End the server and, by the kernel, every worker that is left of it. Safe to repeat."""
+        self._process.kill()
+        self._process.wait()
+        self._socket.close()
+
+    def _ask(self, order: dict[str, Any], descriptors: Sequence[int] = ()) -> tuple[dict[str, Any], list[int]]:
+        try:
+            socket.send_fds(self._socket, [json.dumps(order).encode()], list(descriptors))
+        except OSError as error:
+            raise ForkServerError(f"the process that forks workers does not listen ({error.strerror})") from error
+        return self._answer(FORK_TIMEOUT_S)
+
+    def _answer(self, timeout_s: float) -> tuple[dict[str, Any], list[int]]:
+        if not select.select([self._socket], [], [], timeout_s)[0]:
+            raise ForkServerError(f"the process that forks workers gave no answer within {timeout_s:g} s")
+        message, descriptors, *_ = socket.recv_fds(self._socket, LONGEST_MESSAGE, 1)
+        if not message:
+            raise ForkServerError("the process that forks workers has ended")
+        return json.loads(message), descriptors
+
+
+class _Forked:
+    """A worker's process that is the fork server's child."""
+
+    def __init__(self, server: ForkServer, pid: int, descriptor: int) -> None:
+        self._server = server
+        self._pid = pid
+        self._descriptor = descriptor
+        """Readable once the process has ended."""
+        self._code: int | None = None
+
+    @property
+    def pid(self) -> int:
+        return self._pid
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self._code is None:
+            if not select.select([self._descriptor], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired("a worker", timeout or 0)
+            try:
+                self._code = self._server.reap(self._pid)
+            except ForkServerError:  # It was ended with its server.
+                self._code = -signal.SIGKILL
+            os.close(self._descriptor)
+        return self._code
+
+
+class Forker:
+    """Forks the workers of a pool, from a server for each environment that TensorFlow is to be imported in."""
+
+    def __init__(self) -> None:
+        self._servers: dict[tuple[tuple[str, str], ...], ForkServer] = {}
+
+    def forked(self, setting: Setting) -> Process:
+        """A process that has imported TensorFlow and Keras already.
+
+        Raises:
+            ForkServerError: when none can be forked.
+        """
+        # Where modules and temporary files lie is each worker's own; all else may decide how TensorFlow is imported.
+        shared = {name: value for name, value in setting.environment.items() if name not in ("PYTHONPATH", "TMPDIR")}
+        key = tuple(sorted(shared.items()))
+        server = self._servers.get(key)
+        if server is None or server.has_ended:
+            server = self._servers[key] = ForkServer({**shared, **_own_path()})
+        return server.fork(setting)
+
+    def close(self) -> None:
+        """End the servers."""
+        for server in self._servers.values():
+            server.close()
+
+
+def _own_path() -> dict[str, str]:
+    path = os.environ.get("PYTHONPATH")
+    return {} if path is None else {"PYTHONPATH": path}
