@@ -130,6 +130,12 @@ def dropped_model() -> keras.Model:
     return classifier(layers.Dense(16, activation="tanh"), layers.Dropout(0.3))
 
 
+def deep_dropped_model() -> keras.Model:
+    """What dropout draws moves its loss by less than rounding in bfloat16 does."""
+    middle = [layer for _ in range(5) for layer in (layers.Dense(128, activation="relu"), layers.Dropout(0.1))]
+    return classifier(*middle)
+
+
 @keras.saving.register_keras_serializable("kinds")
 class Noise(layers.Layer):  # type: ignore[misc] # Keras has no types.
     """Draws from TensorFlow's global generator, which no seed variable holds."""
@@ -353,3 +359,4 @@ def picky_model() -> keras.Model:
 
 NARROW, UNBUILDABLE = kind("narrow", narrow_model), kind("unbuildable", unbuildable_model)
 PICKY = kind("picky", picky_model)
+DEEP_DROPPED = kind("deep-dropped", deep_dropped_model)

@@ -113,6 +113,14 @@ def test_calls_of_several_steps_are_verified_as_the_function_that_makes_them() -
     assert any(sentence.startswith("change of ") for sentence in complaints(looped))
 
 
+def test_other_numbers_are_told_by_the_gradients_where_rounding_drowns_the_loss() -> None:
+    found = forcing.agreement(kinds.DEEP_DROPPED, case_of(XLA, "mixed_bfloat16"), *BOTH)
+    assert found.not_comparable == "the step draws other random numbers under mixed_bfloat16 in XLA"
+    assert complaints(found) == ()
+    same = forcing.agreement(kinds.DEEP_DROPPED, case_of(GRAPH, "mixed_bfloat16"), *BOTH)
+    assert (same.not_comparable, complaints(same)) == (None, ())
+
+
 @pytest.mark.parametrize("execution", [XLA, "planted-doubled-bias"])
 def test_a_step_that_draws_is_compared_where_its_numbers_are_the_references(execution: str) -> None:
     found = forcing.agreement(kinds.KINDS["dropped"], case_of(execution), *BOTH)

@@ -6,10 +6,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import forcing
+import keras
 import kinds
 import pytest
+import tensorflow as tf
 from forcing import observed
 
+import stepbench
 from stepbench.judge.one_step import complaints
 from stepbench.records.verify import Agreement, Point, TensorError
 from stepbench.training.state import inner_optimizer
@@ -126,3 +129,26 @@ def test_a_constraint_that_is_left_out_is_seen() -> None:
             weight.constraint = None
 
     assert judged(mine, unconstrained)
+
+
+def late_loop(_: Any) -> stepbench.Built:
+    """Its optimizers are built by its first step, which does not trace in float64."""
+    model = kinds.dense_model()
+    optimizer = keras.optimizers.Adam(0.01)
+
+    def step(batch: Any) -> Any:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(model(batch + tf.zeros((), tf.float32)) ** 2)
+        optimizer.apply_gradients(
+            zip(tape.gradient(loss, model.trainable_variables), model.trainable_variables, strict=True)
+        )
+        return loss
+
+    data = kinds.rows(forcing.SOURCE).x_train
+    batches = tf.data.Dataset.from_tensor_slices(data).batch(kinds.BATCH, drop_remainder=True)
+    return stepbench.Built(step, batches, model.variables, [optimizer])
+
+
+def test_optimizers_of_a_step_that_does_not_trace_in_float64_are_built_all_the_same() -> None:
+    assert judged(stepbench.Training("late", late_loop)) == ()
+    assert judged(stepbench.Training("late", late_loop), _quicker)

@@ -232,7 +232,7 @@ def _is_repeated(one: Outcome, other: Outcome) -> bool:
 
 
 def _differ(one: Outcome, other: Outcome, rounding: Allowance) -> bool:
-    """Whether two steps drew other numbers: their losses or gradients lie further apart than rounding leads."""
+    """Whether two steps from one state drew other numbers: they lie further apart than rounding leads."""
     if abs(one.loss - other.loss) > SAME_NUMBERS * rounding.loss:
         return True
     gaps = [distance(mine, theirs) for mine, theirs in zip(one.gradients, other.gradients, strict=False)]

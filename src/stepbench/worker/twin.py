@@ -46,6 +46,10 @@ class OptimizerTwin:
         """Pair the weights of the float64 state with the variant's."""
         self._optimizers = [inner_optimizer(one) for one in twin.optimizers]
         self._weights = {id(raw(theirs)): mine for theirs, mine in zip(variant.weights, twin.weights, strict=True)}
+        for mine, theirs in zip(self._optimizers, map(inner_optimizer, variant.optimizers), strict=True):
+            if theirs.built and not mine.built:  # By a step that does not even trace in float64.
+                trained = theirs._trainable_variables  # noqa: SLF001 - those that it was built for.
+                mine.build([self._weights[id(raw(weight))] for weight in trained])
 
     def force(self, snapshot: Snapshot) -> None:
         """Put the optimizers where ``snapshot`` is."""
