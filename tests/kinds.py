@@ -211,7 +211,8 @@ class Sharpness(keras.Model):  # type: ignore[misc] # Keras has no types.
     def _gradients(self, x: Any, y: Any) -> tuple[Any, list[Any]]:
         with tf.GradientTape() as tape:
             loss = self.compute_loss(y=y, y_pred=self(x, training=True))
-        return loss, list(tape.gradient(loss, self.trainable_variables))
+            scaled = self.optimizer.scale_loss(loss)  # As it was, but for mixed_float16.
+        return loss, list(tape.gradient(scaled, self.trainable_variables))
 
 
 class Adversaries(keras.Model):  # type: ignore[misc] # Keras has no types.
