@@ -25,7 +25,7 @@ from stepbench.worker.audit import UpdateAudit
 from stepbench.worker.forced import ForcedStep
 from stepbench.worker.one_step import VariantStep
 from stepbench.worker.reference import ReferenceMaker
-from stepbench.worker.trajectory import Header
+from stepbench.worker.trajectory import TrajectoryHeader
 from stepbench.worker.twin import OptimizerTwin
 
 use_device(Device.CPU)  # While tests are collected: later TensorFlow may have started.
@@ -57,7 +57,7 @@ def with_optimizer(kind: str, optimizer: str) -> Workload:
 
 
 @functools.cache
-def trajectory(workload: Kind, cases: tuple[Case, ...]) -> tuple[Path, Header]:
+def trajectory(workload: Kind, cases: tuple[Case, ...]) -> tuple[Path, TrajectoryHeader]:
     """The trajectory for these cases, which is made once, and what there is to know of it."""
     folder = Path(tempfile.mkdtemp(prefix="trajectory-"))
     with own_tapes():

@@ -9,7 +9,7 @@ from builders import make_case
 
 from stepbench.commands.plan import checked, make_plan
 from stepbench.commands.request import Request, measuring_request
-from stepbench.engine import pool
+from stepbench.engine import asking
 from stepbench.engine.worktrees import Checkout
 from stepbench.errors import StepbenchError
 from stepbench.records.gate import Revision
@@ -28,7 +28,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Describe, object]]:
         orders.append((order, folder))
         return Described({"cnn": order.workloads[0]}, "synthetic", ("cpu",), {"cnn": 64}, ("It was looked at",))
 
-    monkeypatch.setattr(pool, "describe", describe)
+    monkeypatch.setattr(asking, "describe", describe)
     return orders
 
 

@@ -18,8 +18,10 @@ from fake_worker import MUTE
 from processes import ended, soon
 
 from stepbench.engine import pool, processes
-from stepbench.engine.pool import Pool, Worker, WorkerError, describe
+from stepbench.engine.asking import describe
+from stepbench.engine.pool import Pool, Worker, WorkerError
 from stepbench.errors import StepbenchError
+from stepbench.probes.memory import memory_left
 from stepbench.records.cases import GRAPH, Case, Device, Precision, Variant
 from stepbench.records.protocol import Describe, Measure, Prepare
 from stepbench.records.run import FailureKind
@@ -173,7 +175,7 @@ def test_memory_enough_is_no_reason_to_end_a_worker(worker: Worker, monkeypatch:
 
 
 def test_memory_is_that_of_this_machine_at_most() -> None:
-    available, limit = pool.memory_left()
+    available, limit = memory_left()
     assert 0 < available <= limit <= psutil.virtual_memory().total
 
 

@@ -17,7 +17,8 @@ from faking import SERVER
 from processes import ended, soon
 
 from stepbench.engine import processes
-from stepbench.engine.pool import Pool, WorkerError, describe
+from stepbench.engine.asking import describe
+from stepbench.engine.pool import Pool, WorkerError
 from stepbench.errors import StepbenchError
 from stepbench.records.cases import GRAPH, Case, Device, Precision, Variant
 from stepbench.records.protocol import Describe, Prepare

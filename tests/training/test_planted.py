@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+
 import keras
 import numpy as np
 import pytest
 from built import Ready, ready, same
+from marks import few
 from workloads import gan, kinds
 
 import stepbench
@@ -13,7 +16,7 @@ from stepbench.records.cases import BEGINS_AFTER, BUGS, INNOCENT, Device
 from stepbench.training.devices import use_device
 from stepbench.training.locate import Locatable
 
-pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]  # Every bug on four kinds of models: minutes.
+pytestmark = pytest.mark.tensorflow
 
 use_device(Device.CPU)  # While tests are collected: later TensorFlow may have started.
 
@@ -49,26 +52,26 @@ def trained(workload: Locatable, execution: str) -> Ready:
     return ours
 
 
-@pytest.fixture(scope="module")
-def honest() -> dict[str, Ready]:
-    return {name: trained(workload, "graph") for name, workload in MODELS.items()}
+@functools.cache
+def honest(name: str) -> Ready:
+    return trained(MODELS[name], "graph")
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_planting_nothing_changes_nothing(name: str, honest: dict[str, Ready]) -> None:
-    assert same(trained(MODELS[name], INNOCENT), honest[name])
+@pytest.mark.parametrize("name", few("functional", of=MODELS))
+def test_planting_nothing_changes_nothing(name: str) -> None:
+    assert same(trained(MODELS[name], INNOCENT), honest(name))
 
 
 @pytest.mark.parametrize("bug", BUGS)
-@pytest.mark.parametrize("name", MODELS)
-def test_a_bug_changes_the_weights_or_says_why_it_cannot(name: str, bug: str, honest: dict[str, Ready]) -> None:
+@pytest.mark.parametrize("name", few("functional", of=MODELS))
+def test_a_bug_changes_the_weights_or_says_why_it_cannot(name: str, bug: str) -> None:
     reason = NOT_APPLICABLE[name].get(bug)
     if reason is not None:
         with pytest.raises(stepbench.StepbenchError) as caught:
             trained(MODELS[name], bug)
         assert str(caught.value) == reason
         return
-    ours, theirs = trained(MODELS[name], bug).state.weights, honest[name].state.weights
+    ours, theirs = trained(MODELS[name], bug).state.weights, honest(name).state.weights
     pairs = zip(ours, theirs, strict=True)
     assert any(not np.array_equal(mine.numpy(), its.numpy()) for mine, its in pairs)
 

@@ -21,7 +21,7 @@ from stepbench.training.step import loss_of
 from stepbench.training.task import open_task
 from stepbench.training.variants import build_call
 
-pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
+pytestmark = pytest.mark.tensorflow
 
 use_device(Device.CPU)  # While tests are collected: later TensorFlow may have started.
 

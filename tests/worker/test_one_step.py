@@ -9,6 +9,7 @@ import kinds
 import pytest
 import tensorflow as tf
 from forcing import case_of
+from marks import few
 
 import stepbench
 from stepbench.errors import NotApplicableError
@@ -16,7 +17,7 @@ from stepbench.judge.one_step import agrees, complaints
 from stepbench.records.cases import BEGINS_AFTER, BUGS, EAGER, GRAPH, INNOCENT, KERAS, XLA, Case
 from stepbench.training.state import TrainState
 
-pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]  # Many kinds of models and optimizers: minutes.
+pytestmark = pytest.mark.tensorflow
 
 BOTH = (case_of(GRAPH), case_of(GRAPH, "mixed_bfloat16"))
 """What trajectories are made for."""
@@ -28,24 +29,27 @@ def said_of(name: str, case: Case) -> tuple[str, ...]:
     return complaints(forcing.agreement(kinds.KINDS[name], case, *BOTH))
 
 
+INNOCENT_ONES = [
+    ("normalised", GRAPH, "float32"),
+    ("normalised", GRAPH, "mixed_bfloat16"),
+    ("embedding", XLA, "float32"),
+    ("tied", KERAS, "mixed_bfloat16"),
+    ("frozen", GRAPH, "float32"),
+    ("frozen", XLA, "mixed_bfloat16"),
+    ("constrained", EAGER, "float32"),
+    ("unused-head", KERAS, "float32"),
+    ("two-passes", XLA, "float32"),
+    ("adversaries", GRAPH, "mixed_bfloat16"),
+    ("loop", XLA, "float32"),
+    ("stateful", GRAPH, "float32"),
+    ("two-headed", GRAPH, "mixed_bfloat16"),
+    ("dense", INNOCENT, "mixed_bfloat16"),
+]
+
+
 @pytest.mark.parametrize(
     ("name", "execution", "precision"),
-    [
-        ("normalised", GRAPH, "float32"),
-        ("normalised", GRAPH, "mixed_bfloat16"),
-        ("embedding", XLA, "float32"),
-        ("tied", KERAS, "mixed_bfloat16"),
-        ("frozen", GRAPH, "float32"),
-        ("frozen", XLA, "mixed_bfloat16"),
-        ("constrained", EAGER, "float32"),
-        ("unused-head", KERAS, "float32"),
-        ("two-passes", XLA, "float32"),
-        ("adversaries", GRAPH, "mixed_bfloat16"),
-        ("loop", XLA, "float32"),
-        ("stateful", GRAPH, "float32"),
-        ("two-headed", GRAPH, "mixed_bfloat16"),
-        ("dense", INNOCENT, "mixed_bfloat16"),
-    ],
+    few(("normalised", GRAPH, "mixed_bfloat16"), ("embedding", XLA, "float32"), of=INNOCENT_ONES),
 )
 def test_an_innocent_step_is_passed_and_was_compared_whole(name: str, execution: str, precision: str) -> None:
     found = forcing.agreement(kinds.KINDS[name], case_of(execution, precision), *BOTH)
@@ -60,11 +64,12 @@ TURNS = [(bug, KINDS[number % len(KINDS)]) for number, bug in enumerate(ONCE)]
 REST = [(bug, name) for bug in ONCE for name in KINDS if (bug, name) not in TURNS]
 
 
-@pytest.mark.parametrize(("bug", "name"), [*TURNS, *(pytest.param(*pair, marks=pytest.mark.slow) for pair in REST)])
+@pytest.mark.parametrize(("bug", "name"), few(*TURNS[:3], of=[*TURNS, *REST]))
 def test_a_planted_bug_is_caught_on_every_kind_of_model(bug: str, name: str) -> None:
     assert said_of(name, case_of(bug))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("bug", "name"),
     [
@@ -85,6 +90,7 @@ def test_inference_in_place_of_training_is_caught_where_it_makes_a_difference() 
         said_of("embedding", case_of("planted-inference-mode"))
 
 
+@pytest.mark.slow
 def test_a_bug_in_what_a_step_never_calls_is_not_applicable() -> None:
     with pytest.raises(NotApplicableError, match="does not call compute_loss"):
         said_of("adversaries", case_of("planted-summed-loss"))
@@ -104,6 +110,7 @@ def wrong_when_looped(state: TrainState) -> Any:
     return step
 
 
+@pytest.mark.slow
 def test_calls_of_several_steps_are_verified_as_the_function_that_makes_them() -> None:
     one, five = case_of(GRAPH), case_of(GRAPH, steps_per_call=5)
     workload = kinds.KINDS["dense"]
@@ -113,6 +120,7 @@ def test_calls_of_several_steps_are_verified_as_the_function_that_makes_them() -
     assert any(sentence.startswith("change of ") for sentence in complaints(looped))
 
 
+@pytest.mark.slow
 def test_other_numbers_are_told_by_the_gradients_where_rounding_drowns_the_loss() -> None:
     found = forcing.agreement(kinds.DEEP_DROPPED, case_of(XLA, "mixed_bfloat16"), *BOTH)
     assert found.not_comparable == "the step draws other random numbers under mixed_bfloat16 in XLA"
@@ -121,6 +129,7 @@ def test_other_numbers_are_told_by_the_gradients_where_rounding_drowns_the_loss(
     assert (same.not_comparable, complaints(same)) == (None, ())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("execution", [XLA, "planted-doubled-bias"])
 def test_a_step_that_draws_is_compared_where_its_numbers_are_the_references(execution: str) -> None:
     found = forcing.agreement(kinds.KINDS["dropped"], case_of(execution), *BOTH)

@@ -10,6 +10,7 @@ import keras
 import kinds
 import pytest
 from forcing import case_of
+from marks import few
 
 from stepbench.errors import StepbenchError
 from stepbench.judge.one_step import complaints
@@ -17,12 +18,12 @@ from stepbench.records.cases import GRAPH, Case
 from stepbench.training.task import open_task
 from stepbench.worker.trajectory import load_targets
 
-pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
+pytestmark = pytest.mark.tensorflow
 
 BOTH = (case_of(GRAPH), case_of(GRAPH, "mixed_bfloat16"))
 
 
-@pytest.mark.parametrize("name", ["dense", "stateful", "two-passes", "loop"])
+@pytest.mark.parametrize("name", few("dense", of=["dense", "stateful", "two-passes", "loop"]))
 def test_a_step_that_draws_nothing_is_held_against_float64(name: str) -> None:
     _, header = forcing.trajectory(kinds.KINDS[name], BOTH)
     assert header.references == {"float32": "float64", "mixed_bfloat16": "float64"}
@@ -55,6 +56,7 @@ def test_numbers_that_no_seed_reaches_make_a_step_not_comparable_which_is_said()
     assert all(point.updates for point in found.points), "its optimizer is judged nevertheless"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workload", [kinds.NARROW, kinds.UNBUILDABLE], ids=lambda one: one.name)
 def test_a_step_without_a_float64_build_is_held_against_float32_which_is_said(workload: forcing.Kind) -> None:
     _, header = forcing.trajectory(workload, (case_of(GRAPH),))
@@ -65,6 +67,7 @@ def test_a_step_without_a_float64_build_is_held_against_float32_which_is_said(wo
     assert complaints(found) == ()
 
 
+@pytest.mark.slow
 def test_a_precision_that_the_step_cannot_run_in_costs_no_other() -> None:
     _, header = forcing.trajectory(kinds.KINDS["regularised"], BOTH)
     assert header.references == {"float32": "float64"}

@@ -11,8 +11,8 @@ from stepbench.worker.forced import Outcome, Snapshot
 from stepbench.worker.tensors import Rows
 from stepbench.worker.trajectory import (
     Allowance,
-    Header,
     Target,
+    TrajectoryHeader,
     load_header,
     load_targets,
     save_header,
@@ -108,6 +108,6 @@ def test_a_step_without_weights_gradients_or_optimizers_is_kept_too(tmp_path: Pa
 
 @pytest.mark.parametrize("why", [None, "the step draws random numbers"])
 def test_the_header_is_read_as_it_was_written(why: str | None, tmp_path: Path) -> None:
-    header = Header({"float32": "float64"}, {"mixed_bfloat16": "because"}, why, is_random=why is not None)
+    header = TrajectoryHeader({"float32": "float64"}, {"mixed_bfloat16": "because"}, why, is_random=why is not None)
     save_header(header, tmp_path)
     assert load_header(tmp_path) == header

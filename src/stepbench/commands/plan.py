@@ -124,7 +124,7 @@ def _absolute_data(option: str) -> str:
 
 
 def _describe(request: Request, checkout: Checkout | None) -> Described:
-    from stepbench.engine.pool import describe
+    from stepbench.engine.asking import describe
     from stepbench.records.protocol import Describe
 
     workloads, plugins = request.workloads, request.plugins

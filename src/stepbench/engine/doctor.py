@@ -8,12 +8,14 @@ from pathlib import Path
 
 import msgspec
 
-from stepbench.engine.pool import KEPT_FREE, WorkerError, ask_once, memory_left
+from stepbench.engine.asking import ask_once
+from stepbench.engine.pool import KEPT_FREE, WorkerError
 from stepbench.errors import StepbenchError
 from stepbench.probes.environment import collect
 from stepbench.probes.gpu import read_driver
 from stepbench.probes.hardware import clean
 from stepbench.probes.load import watch_load
+from stepbench.probes.memory import memory_left
 from stepbench.probes.noise import noise_between, read_noise
 from stepbench.probes.requirements import read_misfits
 from stepbench.records.doctor import Data, Disk, DoctorFacts, TensorFlowFacts

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import select
 import signal
 import subprocess
@@ -18,13 +17,12 @@ from typing import IO, Generic, Self, TypeVar
 import msgspec
 import psutil
 
-from stepbench.engine.processes import IMPORT_TIMEOUT_S, Forker, ForkServerError, Process, Setting, started
+from stepbench.engine.processes import IMPORT_TIMEOUT_S, Forker, ForkServerError, Process, Wiring, started
 from stepbench.errors import StepbenchError
+from stepbench.probes.memory import memory_left
 from stepbench.records.protocol import (
     WORKER_ENVIRONMENT,
     AnsweredBy,
-    Describe,
-    Described,
     Failed,
     Hello,
     Refused,
@@ -57,7 +55,7 @@ class Worker:
         log: Path,
         environment: Mapping[str, str] | None = None,
         folder: Path | None = None,
-        start: Callable[[Setting], Process] = started,
+        start: Callable[[Wiring], Process] = started,
     ) -> None:
         """Start the process.
 
@@ -77,8 +75,8 @@ class Worker:
         self._replies, replies_write = os.pipe()
         try:
             with _open_log(log) as output:
-                setting = Setting(orders_read, replies_write, output.fileno(), {**os.environ, **own}, folder)
-                self._process = start(setting)
+                wiring = Wiring(orders_read, replies_write, output.fileno(), {**os.environ, **own}, folder)
+                self._process = start(wiring)
         except BaseException:
             os.close(self._orders)
             os.close(self._replies)
@@ -243,9 +241,9 @@ class Pool(Generic[Key]):
         log = self._logs / f"{slug(str(key))}.{purpose}.log"
         self._workers[key] = Worker(log, environment, folder, self._start)
 
-    def _forked(self, setting: Setting) -> Process:
+    def _forked(self, wiring: Wiring) -> Process:
         try:
-            return self._forker.forked(setting)
+            return self._forker.forked(wiring)
         except ForkServerError as error:
             raise StepbenchError(f"No worker can be forked any more ({error}): begin again.") from error
 
@@ -296,49 +294,6 @@ class Pool(Generic[Key]):
             worker.kill()
 
 
-def ask_once(
-    order: AnsweredBy[ReplyT], log: Path, environment: Mapping[str, str] | None = None, folder: Path | None = None
-) -> ReplyT:
-    """The reply of a worker of its own, started as :class:`Worker` says and ended then.
-
-    Raises:
-        StepbenchError: when the log cannot be written, and as :meth:`Worker.ask`.
-        WorkerError: when the worker fails.
-    """
-    return _asked_once(Worker(log, environment, folder), order)
-
-
-def _asked_once(worker: Worker, order: AnsweredBy[ReplyT]) -> ReplyT:
-    try:
-        worker.greet()
-        return worker.ask(order, IMPORT_TIMEOUT_S)
-    finally:
-        worker.kill()
-
-
-def describe(
-    order: Describe, logs: Path, environment: Mapping[str, str] | None = None, folder: Path | None = None
-) -> Described:
-    """Have a worker, started as :class:`Worker` says, load what the user named, and say what it is.
-
-    Raises:
-        StepbenchError: when something of it is wrong.
-    """
-    log, forker, unforkable = logs / "describe.log", Forker(), None
-    try:
-        try:
-            worker = Worker(log, environment, folder, forker.forked)
-        except ForkServerError as error:
-            unforkable = str(error)
-            worker = Worker(log, environment, folder)
-        found = _asked_once(worker, order)
-    except WorkerError as error:
-        raise StepbenchError(f"Loading the workload failed: {error.failure.message}") from error
-    finally:
-        forker.close()
-    return msgspec.structs.replace(found, unforkable=unforkable)
-
-
 def _not_understood(why: str) -> Failure:
     return Failure(FailureKind.ERROR, f"Its answer is not understood ({why}).")
 
@@ -354,17 +309,3 @@ def _open_log(log: Path) -> IO[bytes]:
 def _last_words(log: Path) -> str:
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
     return " / ".join(lines[-3:])[-500:] or "(none)"
-
-
-def memory_left() -> tuple[int, int]:
-    """Bytes available and bytes in all, the container's limit respected."""
-    memory = psutil.virtual_memory()
-    cgroup = Path("/sys/fs/cgroup")
-    try:
-        limit = int((cgroup / "memory.max").read_text())
-        used = int((cgroup / "memory.current").read_text())
-        cached = re.search(r"^inactive_file (\d+)$", (cgroup / "memory.stat").read_text(), re.MULTILINE)
-    except (OSError, ValueError):  # No such limit.
-        return memory.available, memory.total
-    reclaimable = int(cached[1]) if cached else 0
-    return min(memory.available, limit - used + reclaimable), min(memory.total, limit)

@@ -28,7 +28,7 @@ LONGEST_MESSAGE = 1 << 20
 
 
 @dataclass(frozen=True)
-class Setting:
+class Wiring:
     """What a worker's process is given."""
 
     orders: int
@@ -56,16 +56,16 @@ class Process(Protocol):
         """
 
 
-def started(setting: Setting) -> Process:
+def started(wiring: Wiring) -> Process:
     """A fresh process, which imports TensorFlow itself."""
     return subprocess.Popen(  # noqa: S603 - our own module, no shell.
-        [*COMMAND, str(setting.orders), str(setting.replies), str(os.getpid())],
+        [*COMMAND, str(wiring.orders), str(wiring.replies), str(os.getpid())],
         stdin=subprocess.DEVNULL,
-        stdout=setting.output,
-        stderr=setting.output,
-        env=dict(setting.environment),
-        cwd=setting.folder,
-        pass_fds=(setting.orders, setting.replies),
+        stdout=wiring.output,
+        stderr=wiring.output,
+        env=dict(wiring.environment),
+        cwd=wiring.folder,
+        pass_fds=(wiring.orders, wiring.replies),
         start_new_session=True,  # Ctrl-C is for the parent alone to handle.
     )
 
@@ -112,7 +112,7 @@ class ForkServer:
         """Whether it is gone."""
         return self._process.poll() is not None
 
-    def fork(self, setting: Setting) -> Process:
+    def fork(self, wiring: Wiring) -> Process:
         """A worker's process.
 
         Raises:
@@ -120,10 +120,10 @@ class ForkServer:
         """
         order = {
             "argv": [str(self._import_s)],
-            "environment": dict(setting.environment),
-            "folder": None if setting.folder is None else str(setting.folder),
+            "environment": dict(wiring.environment),
+            "folder": None if wiring.folder is None else str(wiring.folder),
         }
-        answer, descriptors = self._ask(order, (setting.orders, setting.replies, setting.output))
+        answer, descriptors = self._ask(order, (wiring.orders, wiring.replies, wiring.output))
         return _Forked(self, int(answer["pid"]), descriptors[0])
 
     def reap(self, pid: int) -> int:
@@ -188,19 +188,19 @@ class Forker:
     def __init__(self) -> None:
         self._servers: dict[tuple[tuple[str, str], ...], ForkServer] = {}
 
-    def forked(self, setting: Setting) -> Process:
+    def forked(self, wiring: Wiring) -> Process:
         """A process that has imported TensorFlow and Keras already.
 
         Raises:
             ForkServerError: when none can be forked.
         """
         # Where modules and temporary files lie is each worker's own; all else may decide how TensorFlow is imported.
-        shared = {name: value for name, value in setting.environment.items() if name not in ("PYTHONPATH", "TMPDIR")}
+        shared = {name: value for name, value in wiring.environment.items() if name not in ("PYTHONPATH", "TMPDIR")}
         key = tuple(sorted(shared.items()))
         server = self._servers.get(key)
         if server is None or server.has_ended:
             server = self._servers[key] = ForkServer({**shared, **_own_path()})
-        return server.fork(setting)
+        return server.fork(wiring)
 
     def close(self) -> None:
         """End the servers."""

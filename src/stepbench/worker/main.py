@@ -70,7 +70,7 @@ def main() -> None:
 
         import_s = float(imported[0]) if imported else time.perf_counter() - started
         _send(replies, Hello(import_s))
-        serve(orders, replies, Worker(import_s))
+        serve(orders, replies, OrderHandler(import_s))
 
 
 def die_with_parent(parent: int) -> None:
@@ -82,11 +82,11 @@ def die_with_parent(parent: int) -> None:
         Path("/proc/self/oom_score_adj").write_text(OUT_OF_MEMORY_SCORE)
 
 
-def serve(orders: BinaryIO, replies: BinaryIO, worker: Worker) -> None:
+def serve(orders: BinaryIO, replies: BinaryIO, handler: OrderHandler) -> None:
     """Answer each line of ``orders`` with one line on ``replies``; a failure ends the process."""
     decoder = msgspec.json.Decoder(Order)
     for line in orders:
-        reply = _answer(worker, decoder.decode(line))
+        reply = _answer(handler, decoder.decode(line))
         _send(replies, reply)
         if isinstance(reply, Failed | Refused | Closed):
             break
@@ -100,9 +100,9 @@ def _send(replies: BinaryIO, reply: Reply) -> None:
     replies.flush()
 
 
-def _answer(worker: Worker, order: Order) -> Reply:
+def _answer(handler: OrderHandler, order: Order) -> Reply:
     try:
-        return worker.carry_out(order)
+        return handler.carry_out(order)
     except NotApplicableError as error:
         return Failed(Failure(FailureKind.UNSUPPORTED, str(error)))
     except StepbenchError as error:
@@ -114,7 +114,7 @@ def _answer(worker: Worker, order: Order) -> Reply:
         import traceback
 
         traceback.print_exc()  # The log keeps the whole story; the user gets one sentence.
-        return Failed(classify(error, xla=worker.claims_xla))
+        return Failed(classify(error, xla=handler.claims_xla))
 
 
 def _error(message: str) -> Failed:
@@ -138,7 +138,7 @@ def classify(error: Exception, *, xla: bool) -> Failure:
     return Failure(FailureKind.ERROR, message)
 
 
-class Worker:
+class OrderHandler:
     """Carries out orders; holds the one case that this process measures."""
 
     def __init__(self, import_s: float) -> None:

@@ -23,7 +23,7 @@ from stepbench.training.state import FLOAT64, TrainState, policy_of, raw, widene
 from stepbench.training.task import Task
 from stepbench.worker.forced import ForcedStep, Outcome, Snapshot
 from stepbench.worker.tensors import distance
-from stepbench.worker.trajectory import Allowance, Header, Target, save_header, save_target
+from stepbench.worker.trajectory import Allowance, Target, TrajectoryHeader, save_header, save_target
 
 UNIT_ROUNDOFF = {Precision.FLOAT32: 2.0**-24, Precision.MIXED_BFLOAT16: 2.0**-8, Precision.MIXED_FLOAT16: 2.0**-11}
 TIPPING = UNIT_ROUNDOFF[Precision.MIXED_FLOAT16]
@@ -54,13 +54,13 @@ class ReferenceMaker:
         self._steps = {(name, k): self._step(name, k) for name in self._precisions for k in self._calls}
         self._exact = {k: self._float64(k) for k in self._calls}
 
-    def make(self, points: Sequence[int], folder: Path) -> Header:
+    def make(self, points: Sequence[int], folder: Path) -> TrajectoryHeader:
         """Write the targets at ``points`` of the trajectory.
 
         Raises:
             StepbenchError: when the reference's own step is not finite.
         """
-        self._header: Header | None = None
+        self._header: TrajectoryHeader | None = None
         for k in self._calls:
             wanted = points if k == 1 else points[: len(points) // 2 + 1 : max(1, len(points) // 2)]
             self._each_point(wanted, k, functools.partial(self._save, k, folder))
@@ -113,7 +113,7 @@ class ReferenceMaker:
 
         self._task.feed.each(self._batch_size, visit)
 
-    def _looked_at(self, snapshot: Snapshot, batch: Batch, k: int) -> Header:
+    def _looked_at(self, snapshot: Snapshot, batch: Batch, k: int) -> TrajectoryHeader:
         """Find out whether the step is random, and which reference each precision can be held against."""
         usual = self._steps[Precision.FLOAT32, k]
         first, again = usual.run(snapshot, batch), usual.run(snapshot, batch)
@@ -121,7 +121,7 @@ class ReferenceMaker:
         self._precisions = sorted(own)
         if not _is_repeated(first, again):
             reason = "the step draws random numbers, or keeps a state, that no seed reaches"
-            return Header({name.value: name.value for name in self._precisions}, {}, reason, is_random=True)
+            return TrajectoryHeader({name.value: name.value for name in self._precisions}, {}, reason, is_random=True)
         is_random = self._is_random(usual, snapshot, batch, first, own[Precision.FLOAT32])
         references: dict[str, str] = {}
         reasons: dict[str, str] = {}
@@ -134,7 +134,7 @@ class ReferenceMaker:
                 reference, reason = name, OTHER_NUMBERS if is_random else OTHER_STEP
             references[name.value] = str(reference)
             reasons |= {name.value: reason} if reason else {}
-        return Header(references, reasons, None, is_random)
+        return TrajectoryHeader(references, reasons, None, is_random)
 
     def _is_random(
         self, step: ForcedStep, snapshot: Snapshot, batch: Batch, first: Outcome, rounding: Allowance
@@ -171,7 +171,7 @@ class ReferenceMaker:
         draws = [step.run(snapshot, batch, UNIT_ROUNDOFF[name], draw) for draw in range(1, DRAWS + 1)]
         return _spread(draws, right, UNIT_ROUNDOFF[Precision.FLOAT32])
 
-    def _target(self, step: int, k: int, snapshot: Snapshot, batch: Batch, header: Header) -> Target:
+    def _target(self, step: int, k: int, snapshot: Snapshot, batch: Batch, header: TrajectoryHeader) -> Target:
         rights: dict[str, Outcome] = {}
         exact = self._run_exactly(snapshot, batch, k) if FLOAT64 in header.references.values() else None
         if exact:

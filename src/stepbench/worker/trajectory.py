@@ -50,7 +50,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Header:
+class TrajectoryHeader:
     """What there is to know of a trajectory without its points."""
 
     references: dict[str, str]
@@ -63,14 +63,14 @@ class Header:
     """Whether the step draws random numbers."""
 
 
-def save_header(header: Header, folder: Path) -> None:
+def save_header(header: TrajectoryHeader, folder: Path) -> None:
     """Write it last, when all points are there."""
     (folder / HEADER).write_text(json.dumps(vars(header)))
 
 
-def load_header(folder: Path) -> Header:
+def load_header(folder: Path) -> TrajectoryHeader:
     """Read what :func:`save_header` wrote."""
-    return Header(**json.loads((folder / HEADER).read_text()))
+    return TrajectoryHeader(**json.loads((folder / HEADER).read_text()))
 
 
 def save_target(target: Target, folder: Path) -> None:

@@ -1,0 +1,56 @@
+"""Workers of one order: what a workload is, what the doctor finds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from stepbench.engine.pool import Worker, WorkerError
+from stepbench.engine.processes import IMPORT_TIMEOUT_S, Forker, ForkServerError
+from stepbench.errors import StepbenchError
+from stepbench.records.protocol import AnsweredBy, Describe, Described, ReplyT
+
+
+def ask_once(
+    order: AnsweredBy[ReplyT], log: Path, environment: Mapping[str, str] | None = None, folder: Path | None = None
+) -> ReplyT:
+    """The reply of a worker of its own, started as :class:`Worker` says and ended then.
+
+    Raises:
+        StepbenchError: when the log cannot be written, and as :meth:`Worker.ask`.
+        WorkerError: when the worker fails.
+    """
+    return _asked_once(Worker(log, environment, folder), order)
+
+
+def _asked_once(worker: Worker, order: AnsweredBy[ReplyT]) -> ReplyT:
+    try:
+        worker.greet()
+        return worker.ask(order, IMPORT_TIMEOUT_S)
+    finally:
+        worker.kill()
+
+
+def describe(
+    order: Describe, logs: Path, environment: Mapping[str, str] | None = None, folder: Path | None = None
+) -> Described:
+    """Have a worker, started as :class:`Worker` says, load what the user named, and say what it is.
+
+    Raises:
+        StepbenchError: when something of it is wrong.
+    """
+    log, forker, unforkable = logs / "describe.log", Forker(), None
+    try:
+        try:
+            worker = Worker(log, environment, folder, forker.forked)
+        except ForkServerError as error:
+            unforkable = str(error)
+            worker = Worker(log, environment, folder)
+        found = _asked_once(worker, order)
+    except WorkerError as error:
+        raise StepbenchError(f"Loading the workload failed: {error.failure.message}") from error
+    finally:
+        forker.close()
+    return msgspec.structs.replace(found, unforkable=unforkable)
