@@ -10,17 +10,21 @@ from types import ModuleType
 KERAS = "STEPBENCH_TEST_KERAS"
 """An environment variable that names a folder with what is imported as Keras."""
 
-sys.path.insert(0, str(Path(__file__).parent))
-sys.modules["tensorflow"] = ModuleType("tensorflow")
-if KERAS in os.environ:
-    sys.path.insert(0, os.environ[KERAS])
-else:
-    sys.modules["keras"] = ModuleType("keras")
 
-import fake_worker  # noqa: E402, F401 - for all that are forked.
+def main() -> None:
+    sys.path.insert(0, str(Path(__file__).parent))
+    sys.modules["tensorflow"] = ModuleType("tensorflow")
+    if KERAS in os.environ:
+        sys.path.insert(0, os.environ[KERAS])
+    else:
+        sys.modules["keras"] = ModuleType("keras")
+    import fake_worker  # noqa: F401 - for all that are forked.
 
-from stepbench.worker import fork_server  # noqa: E402 - it imports them.
+    from stepbench.worker import fork_server
 
-if __name__ == "__main__":
     fork_server.WORKER = "fake_worker"
     fork_server.main()
+
+
+if __name__ == "__main__":
+    main()
