@@ -21,8 +21,8 @@ from stepbench.training.task import open_task
 from stepbench.worker.timing import WarmCase
 
 if TYPE_CHECKING:
+    from stepbench.training.executions import Call
     from stepbench.training.fit_data import Batch
-    from stepbench.training.variants import Call
 
 BATCH_SIZE = 64
 BLOCK_SECONDS = 0.1

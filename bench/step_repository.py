@@ -39,7 +39,7 @@ from stepbench.training.data import resolve_source
 from stepbench.training.devices import use_device
 from stepbench.training.locate import load_workload
 from stepbench.training.task import open_task
-from stepbench.training.variants import build_call
+from stepbench.training.executions import build_call
 
 SLOWDOWN = {slowdown}
 

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 import stepbench
 from stepbench.records.cases import Case, Device, Precision, Variant
+from stepbench.training.executions import Call, build_call
 from stepbench.training.fit_data import Batch
 from stepbench.training.locate import Locatable, load_workload
 from stepbench.training.state import TrainState
 from stepbench.training.task import Task, open_task
-from stepbench.training.variants import Call, build_call
 
 SYNTHETIC = stepbench.DataSource("synthetic")
 

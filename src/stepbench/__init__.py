@@ -4,7 +4,7 @@ Importing the package loads neither TensorFlow nor NumPy.
 """
 
 from stepbench.errors import StepbenchError
-from stepbench.training.variants import variant
+from stepbench.training.executions import variant
 from stepbench.training.workload import Built, Dataset, DataSource, Training, Workload
 
 __version__ = "0.1.0"

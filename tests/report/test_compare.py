@@ -8,9 +8,10 @@ from builders import ENVIRONMENT, ODD_NAMES, make_case, make_failed, make_measur
 from shown import assert_tells, printed, read
 
 from stepbench.errors import StepbenchError
+from stepbench.judge.compare import Comparison, compare_runs
 from stepbench.records.machine import Cpu
 from stepbench.records.store import Run
-from stepbench.report.compare import Comparison, blocks, compare_runs
+from stepbench.report.compare import blocks
 
 OTHER = msgspec.structs.replace(ENVIRONMENT, cpu=Cpu(model="Another CPU", usable_cores=64.0))
 
@@ -77,3 +78,9 @@ def test_the_json_is_read_back_as_it_was() -> None:
     plain = msgspec.json.decode(encoded)
     assert set(plain) == {"schema", "old", "new", "verdict", "threshold", "differences", "cases"}
     assert set(plain["cases"][0]) == {"id", "verdict", "ratio", "why"}
+
+
+def test_runs_of_forked_and_of_started_workers_are_refused_and_said_to_be() -> None:
+    forked = run_of(environment=msgspec.structs.replace(ENVIRONMENT, forks=True))
+    with pytest.raises(StepbenchError, match=r"workers that came about differently \(workers: forked vs started\)"):
+        compared(forked, run_of())

@@ -13,10 +13,10 @@ from built import Ready, assert_close, ready, workload_at
 import stepbench
 from stepbench.records.cases import Device, Precision
 from stepbench.training.devices import use_device
+from stepbench.training.executions import execution_named
 from stepbench.training.feed import stacked
 from stepbench.training.locate import import_user_module
 from stepbench.training.step import figures_of, loss_of
-from stepbench.training.variants import execution_named
 from stepbench.training.workload import DataSource
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]

@@ -17,7 +17,7 @@ from workloads import gan, kinds
 
 import stepbench
 from stepbench.records.cases import Case, Device, Precision, Variant
-from stepbench.training import variants
+from stepbench.training import executions
 from stepbench.training.data import resolve_source
 from stepbench.training.devices import use_device
 from stepbench.training.loop import Order, Trainer
@@ -52,7 +52,7 @@ LINEAR = Workload("linear", linear_model, lambda _: numbered(1))
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[int], list[int]]]:
     """The numbers and labels of the batches that the execution ``watch`` was given."""
     batches = []
-    monkeypatch.setattr(variants, "_registered", {})
+    monkeypatch.setattr(executions, "_registered", {})
 
     @stepbench.variant("watch")
     def watch(_: TrainState) -> Step:
@@ -138,7 +138,7 @@ def test_nothing_is_traced_again_in_a_later_epoch(steps_per_call: int) -> None:
 
 
 def test_figures_of_an_epoch_are_means_over_that_epoch_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(variants, "_registered", {})
+    monkeypatch.setattr(executions, "_registered", {})
 
     @stepbench.variant("counting")
     def counting(state: TrainState) -> Step:

@@ -15,11 +15,11 @@ from workloads import kinds
 import stepbench
 from stepbench.records.cases import Case, Device, Precision, Variant
 from stepbench.training.devices import use_device
+from stepbench.training.executions import build_call
 from stepbench.training.locate import Locatable
 from stepbench.training.script import Script
 from stepbench.training.step import loss_of
 from stepbench.training.task import open_task
-from stepbench.training.variants import build_call
 
 pytestmark = pytest.mark.tensorflow
 

@@ -36,9 +36,9 @@ def compare(
     page: PageOption = None,
 ) -> None:
     """Compare two stored runs of one machine."""
-    from stepbench.judge.compare import ComparisonVerdict
+    from stepbench.judge.compare import ComparisonVerdict, compare_runs
     from stepbench.records.store import Store, slug
-    from stepbench.report.compare import blocks, compare_runs
+    from stepbench.report.compare import blocks
 
     check_page_option(output, page)
     store = Store(results)

@@ -1,7 +1,8 @@
 """Two stored runs against each other: the second choice, where both revisions can no longer be run side by side.
 
 Replicates of one run are fresh processes, but all of one moment of the machine; what changes between the two moments is
-in the difference and not in the interval. So a verdict needs the same machine, and is weaker than a gate's.
+in the difference and not in the interval. So a verdict needs the same machine, and is weaker than a gate's. The JSON of
+:class:`Comparison` is public.
 """
 
 from __future__ import annotations
@@ -13,10 +14,14 @@ from enum import StrEnum
 
 import msgspec
 
+from stepbench.errors import StepbenchError
 from stepbench.judge.statistics import CONFIDENCE, Estimate, replicate_logs, t_quantile
 from stepbench.records.cases import Case
+from stepbench.records.machine import differences
 from stepbench.records.run import Measurement
+from stepbench.records.store import Run
 
+SCHEMA = 1
 FALSE_ALARMS = 0.02
 """The chance to call an unchanged case a regression, were the machine the same at both times; over all cases."""
 
@@ -32,6 +37,16 @@ class ComparisonVerdict(StrEnum):
     NOT_JUDGED = "not_judged"
 
 
+_GRAVEST = (
+    ComparisonVerdict.REGRESSION,
+    ComparisonVerdict.MISSING,
+    ComparisonVerdict.INCONCLUSIVE,
+    ComparisonVerdict.NOT_JUDGED,
+    ComparisonVerdict.IMPROVED,
+    ComparisonVerdict.PASS,
+)
+
+
 class CaseComparison(msgspec.Struct, frozen=True, kw_only=True):
     """One case of two runs."""
 
@@ -40,6 +55,42 @@ class CaseComparison(msgspec.Struct, frozen=True, kw_only=True):
     ratio: Estimate | None
     """The new step time over the old one."""
     why: str = ""
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """Two runs compared."""
+
+    schema: int = SCHEMA
+    old: str
+    new: str
+    verdict: ComparisonVerdict
+    threshold: float
+    differences: tuple[str, ...]
+    """What else than the code is not the same, as far as it decides or shifts speed."""
+    cases: tuple[CaseComparison, ...]
+
+
+def compare_runs(old: Run, new: Run, threshold: float, *, allow_different_machines: bool) -> Comparison:
+    """Compare two runs case by case.
+
+    Raises:
+        StepbenchError: when they are of different machines, unless that is allowed; then nothing is judged.
+    """
+    same = old.environment.fingerprint == new.environment.fingerprint
+    differing = differences(old.environment, new.environment)
+    if not same and not allow_different_machines:
+        machines = "of different machines"
+        if old.environment.is_same_machine(new.environment):
+            machines = "of one machine, but of workers that came about differently"
+        raise StepbenchError(
+            f"The runs are {machines} ({'; '.join(differing[:3])}), so their times cannot be compared: "
+            "measure both alike, use 'stepbench gate', or look without a verdict with --allow-different-machines."
+        )
+    cases = compare_cases(old.measurements, new.measurements, threshold, judged=same)
+    verdict = min((case.verdict for case in cases), key=_GRAVEST.index)
+    return Comparison(
+        old=old.run_id, new=new.run_id, verdict=verdict, threshold=threshold, differences=differing, cases=cases
+    )
 
 
 def compare_cases(

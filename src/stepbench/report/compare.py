@@ -1,64 +1,17 @@
-"""Two stored runs side by side, as people and programs read it; its JSON is public."""
+"""Two stored runs side by side, as people read it."""
 
 from __future__ import annotations
 
-import msgspec
-
-from stepbench.errors import StepbenchError
-from stepbench.judge.compare import CaseComparison, ComparisonVerdict, compare_cases
-from stepbench.records.machine import differences
-from stepbench.records.store import Run
+from stepbench.judge.compare import Comparison, ComparisonVerdict
 from stepbench.report import formats
 from stepbench.report.blocks import BOLD, Block, Paragraph, text_table
 
-SCHEMA = 1
 HEADS = ("case", "verdict", "new / old")
-_GRAVEST = (
-    ComparisonVerdict.REGRESSION,
-    ComparisonVerdict.MISSING,
-    ComparisonVerdict.INCONCLUSIVE,
-    ComparisonVerdict.NOT_JUDGED,
-    ComparisonVerdict.IMPROVED,
-    ComparisonVerdict.PASS,
-)
 _STYLES = {
     ComparisonVerdict.REGRESSION: "red",
     ComparisonVerdict.MISSING: "red",
     ComparisonVerdict.IMPROVED: "green",
 }
-
-
-class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """Two runs compared."""
-
-    schema: int = SCHEMA
-    old: str
-    new: str
-    verdict: ComparisonVerdict
-    threshold: float
-    differences: tuple[str, ...]
-    """What else than the code is not the same, as far as it decides or shifts speed."""
-    cases: tuple[CaseComparison, ...]
-
-
-def compare_runs(old: Run, new: Run, threshold: float, *, allow_different_machines: bool) -> Comparison:
-    """Compare two runs case by case.
-
-    Raises:
-        StepbenchError: when they are of different machines, unless that is allowed; then nothing is judged.
-    """
-    same = old.environment.fingerprint == new.environment.fingerprint
-    differing = differences(old.environment, new.environment)
-    if not same and not allow_different_machines:
-        raise StepbenchError(
-            f"The runs are of different machines ({'; '.join(differing[:3])}), so their times cannot be compared: "
-            "measure both on one, use 'stepbench gate', or look without a verdict with --allow-different-machines."
-        )
-    cases = compare_cases(old.measurements, new.measurements, threshold, judged=same)
-    verdict = min((case.verdict for case in cases), key=_GRAVEST.index)
-    return Comparison(
-        old=old.run_id, new=new.run_id, verdict=verdict, threshold=threshold, differences=differing, cases=cases
-    )
 
 
 def blocks(comparison: Comparison) -> list[Block]:

@@ -15,12 +15,12 @@ from stepbench.errors import StepbenchError
 from stepbench.records.cases import Case
 from stepbench.training.devices import use_device
 from stepbench.training.evaluation import Evaluation, Evaluator
+from stepbench.training.executions import Call, build_call
 from stepbench.training.feed import stacked
 from stepbench.training.fit_data import Batch
 from stepbench.training.state import TrainState
 from stepbench.training.step import figures_of
 from stepbench.training.task import Task
-from stepbench.training.variants import Call, build_call
 
 
 class Epoch(msgspec.Struct, frozen=True):

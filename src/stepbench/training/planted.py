@@ -14,8 +14,8 @@ import tensorflow as tf
 
 from stepbench.errors import NotApplicableError
 from stepbench.records.cases import BEGINS_AFTER, BUGS, GRAPH, INNOCENT
+from stepbench.training.executions import variant
 from stepbench.training.state import TrainState, inner_optimizer, layers_of
-from stepbench.training.variants import variant
 
 Gradients = list[Any]
 Step = Callable[..., Any]

@@ -10,7 +10,7 @@ import tensorflow as tf
 from stepbench.records.cases import Device
 from stepbench.records.doctor import TensorFlowFacts
 from stepbench.training.devices import use_device
-from stepbench.worker.observe import read_xla_compilations
+from stepbench.worker.evidence import read_xla_compilations
 from stepbench.worker.timing import WORKER_LOG
 
 CALLS = 6

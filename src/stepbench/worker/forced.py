@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from stepbench.errors import StepbenchError
 from stepbench.records.cases import Case
+from stepbench.training.executions import build_call
 from stepbench.training.fit_data import Batch
 from stepbench.training.state import TrainState, inner_optimizer, raw
 from stepbench.training.step import loss_of
-from stepbench.training.variants import build_call
 from stepbench.worker.observer import Application, Observer, trained_weights
 from stepbench.worker.tensors import Array, Gradient, is_finite, short_name, wide
 

@@ -203,9 +203,9 @@ class OrderHandler:
 
     def _prepare(self, order: Prepare) -> Prepared:
         from stepbench.training.devices import use_device
+        from stepbench.training.executions import execution_named
         from stepbench.training.locate import script_of
         from stepbench.training.task import task_named
-        from stepbench.training.variants import execution_named
         from stepbench.worker.origins import check_origins
         from stepbench.worker.timing import WarmCase, ring_batches
 
@@ -238,7 +238,7 @@ def _without_case(order: Describe | Attain | Count) -> Reply:
 def _describe(order: Describe) -> Described:
     from stepbench.training.data import resolve_source
     from stepbench.training.devices import visible_devices
-    from stepbench.training.variants import execution_named
+    from stepbench.training.executions import execution_named
 
     _import_plugins(order.plugins)
     for execution in order.executions:

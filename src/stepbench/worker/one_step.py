@@ -11,10 +11,10 @@ import numpy as np
 from stepbench.errors import StepbenchError
 from stepbench.records.cases import XLA, Case, Precision
 from stepbench.records.verify import Agreement, Point, TensorError
+from stepbench.training.executions import execution_named
 from stepbench.training.fit_data import Batch
 from stepbench.training.state import FLOAT64, TrainState, inner_optimizer, raw
 from stepbench.training.task import Task
-from stepbench.training.variants import execution_named
 from stepbench.worker.forced import ForcedStep, Outcome
 from stepbench.worker.reference import NO_FLOAT64
 from stepbench.worker.tensors import Array, Gradient, distance, short_name, tensor_error, wide

@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from stepbench.records.cases import Tracing
 from stepbench.records.trace import MOST_EVENTS, Trace, TraceFacts
+from stepbench.training.executions import Call
 from stepbench.training.fit_data import Batch
-from stepbench.training.variants import Call
 from stepbench.worker.timing import WarmCase
 from stepbench.worker.trace_reading import PICOSECONDS, Timeline, operations_of
 from stepbench.worker.xplane import CASE, STEP_MARK, TraceContent, UnreadableTraceError, hide_loops, read_xplane

@@ -16,14 +16,14 @@ from stepbench.probes.noise import noise_between, read_noise
 from stepbench.records.cases import Case
 from stepbench.records.run import Block, Closing, Evidence, InputWait, Phases
 from stepbench.training.devices import device_kind
+from stepbench.training.executions import Call, build_call, execution_named
 from stepbench.training.feed import batch_size_of, stacked
 from stepbench.training.fit_data import Batch
 from stepbench.training.state import TrainState
 from stepbench.training.step import loss_of
 from stepbench.training.task import Task
-from stepbench.training.variants import Call, build_call, execution_named
+from stepbench.worker.evidence import TraceCounter, observe_step, read_xla_compilations
 from stepbench.worker.memory import PeakMemory
-from stepbench.worker.observe import TraceCounter, observe_step, read_xla_compilations
 
 WARM_UP_CALLS = 3
 MIN_RING_CALLS = 2

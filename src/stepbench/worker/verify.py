@@ -12,13 +12,13 @@ from stepbench.records.protocol import Agree, Agreed, MakeTrajectory, Train, Tra
 from stepbench.records.verify import Curve, Test
 from stepbench.training.devices import use_device
 from stepbench.training.evaluation import Evaluator
+from stepbench.training.executions import execution_named
 from stepbench.training.feed import stacked
 from stepbench.training.fit_data import Batch, Enough
 from stepbench.training.locate import import_user_module
 from stepbench.training.state import raw
 from stepbench.training.step import loss_of
 from stepbench.training.task import task_named
-from stepbench.training.variants import execution_named
 from stepbench.worker.audit import UpdateAudit
 from stepbench.worker.one_step import VariantStep
 from stepbench.worker.reference import ReferenceMaker

@@ -9,12 +9,12 @@ from documents import Document, faults
 from paired import make_broken, make_gate, make_gate_case, noisy_pairs
 from reports import make_full
 
+from stepbench.judge.compare import compare_runs
 from stepbench.judge.gate import judge_gate
 from stepbench.records.cases import EAGER, GRAPH, XLA, Case
 from stepbench.records.gate import Gate
 from stepbench.records.machine import Cpu
 from stepbench.records.store import Run
-from stepbench.report.compare import compare_runs
 from stepbench.report.explain import explained, traced
 from stepbench.report.html.compare import comparison_page
 from stepbench.report.html.gate import gate_page

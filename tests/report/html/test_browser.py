@@ -13,11 +13,11 @@ from paired import make_gate, make_gate_case, noisy_pairs
 from playwright.sync_api import Browser, Dialog, Locator, Page, expect
 from reports import full_run, full_summary, make_full
 
+from stepbench.judge.compare import compare_runs
 from stepbench.judge.gate import judge_gate
 from stepbench.records.cases import EAGER, XLA
 from stepbench.records.machine import Host
 from stepbench.records.store import Run
-from stepbench.report.compare import compare_runs
 from stepbench.report.html.compare import comparison_page
 from stepbench.report.html.gate import gate_page
 from stepbench.report.html.report import page as run_page

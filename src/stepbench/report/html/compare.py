@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
-from stepbench.judge.compare import CaseComparison, ComparisonVerdict
+from stepbench.judge.compare import CaseComparison, Comparison, ComparisonVerdict
 from stepbench.records.store import Run
 from stepbench.report import case_tables, columns, formats
 from stepbench.report.blocks import Cell, Head, Paragraph, Table
-from stepbench.report.compare import Comparison
 from stepbench.report.explain import explained, traced
 from stepbench.report.html import cases as tables
 from stepbench.report.html.explain import explanation_blocks

@@ -12,12 +12,12 @@ from workloads import kinds
 
 import stepbench
 from stepbench.records.cases import BUILT_IN_EXECUTIONS, DEFAULT_EXECUTIONS, Device, Precision
-from stepbench.training import variants
+from stepbench.training import executions
 from stepbench.training.devices import use_device
+from stepbench.training.executions import execution_named, parts_of
 from stepbench.training.feed import stacked
 from stepbench.training.state import TrainState
 from stepbench.training.step import loss_of
-from stepbench.training.variants import execution_named, parts_of
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
@@ -66,7 +66,7 @@ def traced_shapes(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 @pytest.fixture
 def registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget what a test registers."""
-    monkeypatch.setattr(variants, "_registered", {})
+    monkeypatch.setattr(executions, "_registered", {})
 
 
 def never_built(_: TrainState) -> Step:

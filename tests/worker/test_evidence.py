@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from stepbench.worker.observe import StepObservation, TraceCounter, observe_step, read_xla_compilations
+from stepbench.worker.evidence import StepObservation, TraceCounter, observe_step, read_xla_compilations
 
 pytestmark = pytest.mark.tensorflow
 
