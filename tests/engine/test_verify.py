@@ -27,8 +27,8 @@ class Events(list[Event]):
         pass
 
 
-def test_the_innocent_are_equivalent_and_each_planted_bug_is_different_for_its_own_reason(tmp_path: Path) -> None:
-    names = ("eager", "graph", INNOCENT, "planted-learning-rate", "planted-momentum-reset")
+def test_the_innocent_are_equivalent_and_a_planted_bug_is_different_for_its_own_reason(tmp_path: Path) -> None:
+    names = ("eager", "graph", INNOCENT, "planted-momentum-reset")
     cases = tuple(make_case(name, workload="tiny", batch_size=32) for name in names)
     plan = make_plan(
         cases,
@@ -40,7 +40,6 @@ def test_the_innocent_are_equivalent_and_each_planted_bug_is_different_for_its_o
     verify(plan, [Measurement(case) for case in cases], events, tmp_path)  # type: ignore[arg-type] # It stands in for a journal.
     found = judge_cases(assemble(cases, events), SETTINGS)
     verdicts = [found[case].verdict for case in cases]
-    assert verdicts == [*[Verdict.EQUIVALENT] * 3, *[Verdict.DIFFERENT] * 2]
-    assert "1.020× as long" in found[cases[3]].why[0]
+    assert verdicts == [*[Verdict.EQUIVALENT] * 3, Verdict.DIFFERENT]
     # It counts the calls of level 1 too.
-    assert found[cases[4]].why[0].endswith(f"in step {50 - len(SETTINGS.points)} (seed 0)")
+    assert found[cases[3]].why[0].endswith(f"in step {50 - len(SETTINGS.points)} (seed 0)")

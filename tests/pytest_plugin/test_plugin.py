@@ -79,10 +79,22 @@ def test_the_run_and_the_benchmark_data_are_left_behind(
             assert by_case[measurement.case.id]["data"] == pytest.approx(seconds)
 
 
-@pytest.mark.tensorflow
-def test_only_what_is_selected_is_measured(folder: Path) -> None:
+FAKES = f"""
+import sys
+
+sys.path.insert(0, {str(places.TESTS)!r})
+import faking
+from stepbench.engine import processes
+
+processes.COMMAND, processes.SERVER = faking.FAKE, faking.SERVER
+"""
+
+
+def test_only_what_is_selected_is_measured(tmp_path: Path) -> None:
+    for name, text in {"test_bench.py": BENCHMARK, "broken.py": BROKEN, "conftest.py": FAKES}.items():
+        (tmp_path / name).write_text(text)
     finished = run_pytest(
-        folder,
+        tmp_path,
         "-k",
         "xla and training_step",
         "--stepbench-replicates=1",
@@ -92,9 +104,9 @@ def test_only_what_is_selected_is_measured(folder: Path) -> None:
         "--benchmark-json=mine.json",
     )
     assert finished.returncode == 0, finished.stdout
-    run = Store(folder / "elsewhere").read()
+    run = Store(tmp_path / "elsewhere").read()
     assert [measurement.case.id for measurement in run.measurements] == ["tiny/xla/float32/cpu/b16"]
-    assert len(json.loads((folder / "mine.json").read_text())["benchmarks"]) == 1
+    assert len(json.loads((tmp_path / "mine.json").read_text())["benchmarks"]) == 1
 
 
 def test_a_wrong_marker_is_refused_in_one_sentence(tmp_path: Path) -> None:

@@ -82,6 +82,7 @@ def test_a_share_of_the_labels_is_a_neighbours_for_each_output() -> None:
         assert not np.array_equal(mine.numpy(), its.numpy())
 
 
+@pytest.mark.slow
 def test_bugs_of_optimizers_are_planted_without_a_keras_model_too() -> None:
     expected = trained(gan.training, "graph")
     assert same(trained(gan.training, INNOCENT), expected)

@@ -64,7 +64,7 @@ TURNS = [(bug, KINDS[number % len(KINDS)]) for number, bug in enumerate(ONCE)]
 REST = [(bug, name) for bug in ONCE for name in KINDS if (bug, name) not in TURNS]
 
 
-@pytest.mark.parametrize(("bug", "name"), few(*TURNS[:3], of=[*TURNS, *REST]))
+@pytest.mark.parametrize(("bug", "name"), few(*TURNS[:2], of=[*TURNS, *REST]))
 def test_a_planted_bug_is_caught_on_every_kind_of_model(bug: str, name: str) -> None:
     assert said_of(name, case_of(bug))
 
@@ -84,6 +84,7 @@ def test_so_is_it_in_half_precision(bug: str, name: str) -> None:
     assert said_of(name, case_of(bug, "mixed_bfloat16"))
 
 
+@pytest.mark.slow
 def test_inference_in_place_of_training_is_caught_where_it_makes_a_difference() -> None:
     assert said_of("normalised", case_of("planted-inference-mode"))
     with pytest.raises(NotApplicableError, match="the same in training and inference"):

@@ -152,6 +152,7 @@ def late_loop(_: Any) -> stepbench.Built:
     return stepbench.Built(step, batches, model.variables, [optimizer])
 
 
+@pytest.mark.slow
 def test_optimizers_of_a_step_that_does_not_trace_in_float64_are_built_all_the_same() -> None:
     assert judged(stepbench.Training("late", late_loop)) == ()
     assert judged(stepbench.Training("late", late_loop), _quicker)
