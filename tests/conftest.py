@@ -36,6 +36,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         slow = [item for item in items if item.get_closest_marker("slow")]
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if item not in slow]
+    # Files that take long come first, so that short ones fill the end, when one of two processes would wait.
+    items.sort(key=lambda item: item.get_closest_marker("tensorflow") is None)
 
 
 @pytest.fixture
