@@ -85,11 +85,19 @@ def test_markdown_is_a_table_of_all_cases_failed_ones_last() -> None:
 
 
 def test_a_warning_is_written_once_for_all_its_cases() -> None:
-    run = make_run(*(make_measurement(make_case(name), [0.1]) for name in ("one", "two")))
+    run = make_run(*(make_measurement(make_case(name), [0.1]) for name in ("eager", "two")))
     text = terminal(run, 120)
     assert text.count("one replicate gives no interval") == 1
-    assert len(re.findall(r"^(?:one|two)/float32 .* 1 *$", text, re.MULTILINE)) == 2
-    assert "one replicate gives no interval (one/float32, two/float32)" in read(chapters(summarize(run))).text
+    assert len(re.findall(r"^(?:eager|two)/float32 .* 1 *$", text, re.MULTILINE)) == 2
+    assert "one replicate gives no interval (eager/float32, two/float32)" in read(chapters(summarize(run))).text
+
+
+def test_why_there_are_no_speedups_is_said_where_their_reference_has_no_time() -> None:
+    said = "no speed-up, as eager/float32, which they are against, has no time here (graph/float32)"
+    alone = make_run(make_measurement(make_case("graph"), [0.1], [0.1]))
+    assert said in read(chapters(summarize(alone))).text
+    both = make_run(*(make_measurement(make_case(name), [0.1], [0.1]) for name in ("eager", "graph")))
+    assert "no speed-up" not in read(chapters(summarize(both))).text
 
 
 def test_each_workload_and_device_has_a_table() -> None:

@@ -90,7 +90,7 @@ def notes(cases: Sequence[CaseSummary]) -> dict[str, list[str]]:
     about: dict[str, list[str]] = {}
     for case in cases:
         failure = [failure_of(case)] if case.status is Status.FAILED else []
-        for text in (*failure, *_doubts(case), *case.warnings):
+        for text in (*failure, *_doubts(case), *_unpaired(case), *case.warnings):
             about.setdefault(formats.plain(text), []).append(label(case, cases))
     return about
 
@@ -100,6 +100,12 @@ def _doubts(case: CaseSummary) -> list[str]:
     if verdict is Verdict.EQUIVALENT or not case.step_time_s:  # Or the reasons have a column of their own.
         return []
     return [f"converges {verdict.replace('_', ' ')}: {reason}" for reason in case.equivalence.why]
+
+
+def _unpaired(case: CaseSummary) -> list[str]:
+    if case.step_time_s is None or case.speedup is not None:
+        return []
+    return ["no speed-up, as eager/float32, which they are against, has no time here"]
 
 
 def failure_of(case: CaseSummary) -> str:
