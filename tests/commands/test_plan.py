@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from builders import make_case
+from builders import ENVIRONMENT, make_case
 
 from stepbench.commands.plan import checked, make_plan
 from stepbench.commands.request import Request, measuring_request
@@ -16,6 +16,8 @@ from stepbench.records.gate import Revision
 from stepbench.records.protocol import Describe, Described
 
 OWN, ELSEWHERE = Path("/own"), Path("/elsewhere")
+UNFORKABLE = {"cifar10": "importing starts threads"}
+"""Why workers cannot be forked, by what data is asked for."""
 REQUEST = {"execution": "eager,graph", "data": "synthetic"}
 
 
@@ -24,9 +26,12 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Describe, object]]:
     """What workers are asked, and where; each finds one workload ``cnn`` and a CPU."""
     orders: list[tuple[Describe, object]] = []
 
-    def describe(order: Describe, _logs: Path, _environment: object = None, folder: object = None) -> Described:
+    def describe(
+        order: Describe, _logs: Path, _environment: object = None, folder: object = None
+    ) -> tuple[Described, str | None]:
         orders.append((order, folder))
-        return Described({"cnn": order.workloads[0]}, "synthetic", ("cpu",), {"cnn": 64}, ("It was looked at",))
+        found = Described({"cnn": order.workloads[0]}, "synthetic", ("cpu",), {"cnn": 64}, ("It was looked at",))
+        return found, UNFORKABLE.get(order.data)
 
     monkeypatch.setattr(asking, "describe", describe)
     return orders
@@ -47,6 +52,16 @@ def test_a_workloads_own_batch_size_is_taken_where_none_is_asked_for_and_its_rem
     assert {case.batch_size for case in own.cases} == {64}
     assert {case.batch_size for case in asked_for.cases} == {8, 16}
     assert own.remarks == ("It was looked at",)
+
+
+@pytest.mark.usefixtures("asked")
+def test_whether_workers_are_forked_is_in_the_plan_and_in_the_fingerprint_and_why_not_is_said() -> None:
+    forked, started = (make_plan(measuring_request(**REQUEST | {"data": data})) for data in ("synthetic", "cifar10"))
+    assert (forked.plan.forks, started.plan.forks) == (True, False)
+    assert started.plan.remarks[-1].endswith("they cannot be forked: importing starts threads")
+    prints = {one.in_environment(ENVIRONMENT).fingerprint for one in (forked, started)}
+    assert ENVIRONMENT.fingerprint in prints
+    assert len(prints) == 2
 
 
 @pytest.mark.usefixtures("asked")

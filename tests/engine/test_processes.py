@@ -163,14 +163,14 @@ def test_what_a_fork_server_that_has_threads_says_is_kept_and_a_worker_started(
 ) -> None:
     threaded = "import threading, time\nthreading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n"
     (tmp_path / "keras.py").write_text(threaded)
-    assert describe(DESCRIBE, tmp_path / "logs").unforkable is None
+    assert describe(DESCRIBE, tmp_path / "logs")[1] is None
     monkeypatch.setenv(KERAS, str(tmp_path))
-    assert describe(DESCRIBE, tmp_path / "logs").unforkable == "importing TensorFlow and Keras starts threads"
+    assert describe(DESCRIBE, tmp_path / "logs")[1] == "importing TensorFlow and Keras starts threads"
 
 
 def test_a_server_that_does_not_come_up_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "SERVER", ("false",))
-    assert describe(DESCRIBE, tmp_path / "logs").unforkable == "the process that forks workers has ended"
+    assert describe(DESCRIBE, tmp_path / "logs")[1] == "the process that forks workers has ended"
     with Pool[str](tmp_path / "logs", forks=True) as pool, pytest.raises(StepbenchError, match="forked any more"):
         pool.start("one", "x")
 

@@ -68,7 +68,12 @@ def test_an_empty_list_has_its_heads() -> None:
 
 
 def test_whose_machine_a_baseline_is_of_is_one_sentence() -> None:
-    assert whose_machine("good", ENVIRONMENT, ENVIRONMENT) == "Baseline good is of this machine."
+    forked = msgspec.structs.replace(ENVIRONMENT, forks=True)
+    assert whose_machine("good", forked, ENVIRONMENT) == "Baseline good is of this machine."
+    assert whose_machine("good", ENVIRONMENT, ENVIRONMENT) == (
+        "Baseline good is of this machine, of workers that were started: their times are not compared with those of "
+        "forked ones."
+    )
     said = whose_machine("good", ELSEWHERE, ENVIRONMENT)
     assert "of another machine, whose times cannot be compared with this one's (CPU: Another CPU" in said
     assert len(said.splitlines()) == 1

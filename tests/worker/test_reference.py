@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import forcing
 import keras
@@ -16,6 +18,7 @@ from stepbench.errors import StepbenchError
 from stepbench.judge.one_step import complaints
 from stepbench.records.cases import GRAPH, Case
 from stepbench.training.task import open_task
+from stepbench.worker.reference import ReferenceMaker
 from stepbench.worker.trajectory import load_targets
 
 pytestmark = pytest.mark.tensorflow
@@ -79,6 +82,21 @@ def test_a_reference_that_is_no_number_is_refused() -> None:
     exploding = kinds.kind("exploding", kinds.dense_model, lambda: keras.optimizers.SGD(math.inf))
     with pytest.raises(StepbenchError, match="is NaN or infinite after 0 steps: verify a workload that trains"):
         forcing.trajectory(exploding, (case_of(GRAPH),))
+
+
+def test_a_float64_step_that_is_lost_on_the_way_is_not_replaced_in_silence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    original = ReferenceMaker._run_exactly
+    calls = iter(range(100))
+
+    def lost(maker: ReferenceMaker, *arguments: Any) -> Any:
+        return original(maker, *arguments) if next(calls) < 2 else None
+
+    monkeypatch.setattr(ReferenceMaker, "_run_exactly", lost)
+    with forcing.own_tapes(), pytest.raises(StepbenchError, match="ran in float64 at first, and does not after"):
+        maker = ReferenceMaker(open_task(kinds.KINDS["dense"], forcing.SOURCE), (case_of(GRAPH),), seed=0)
+        maker.make(forcing.POINTS, tmp_path)
 
 
 def test_the_points_are_those_of_a_training() -> None:

@@ -51,7 +51,7 @@ def make_plan(request: Request, checkout: Checkout | None = None) -> Planned:
         StepbenchError: when something of it does not exist or cannot be.
     """
     request = checked(request)
-    described = _describe(request, checkout)
+    described, unforkable = _describe(request, checkout)
     cases = _chosen(request.only, _cases(request, described.batch_sizes, _devices(request, described)))
     plan = Plan(
         cases=cases if request.replicates or not request.verification else with_anchors(cases),
@@ -66,17 +66,17 @@ def make_plan(request: Request, checkout: Checkout | None = None) -> Planned:
         seed=request.seed,
         verification=request.verification,
         tracing=request.tracing,
-        remarks=(*described.remarks, *_why_started(described)),
-        forks=described.unforkable is None,
+        remarks=(*described.remarks, *_why_started(unforkable)),
+        forks=unforkable is None,
     )
     # What a script trains on is its own.
     return Planned(plan, OWN_DATA if all(map(is_script, request.workloads)) else described.data)
 
 
-def _why_started(described: Described) -> list[str]:
-    if described.unforkable is None:
+def _why_started(unforkable: str | None) -> list[str]:
+    if unforkable is None:
         return []
-    return [f"Workers are started one by one, which takes longer, as they cannot be forked: {described.unforkable}"]
+    return [f"Workers are started one by one, which takes longer, as they cannot be forked: {unforkable}"]
 
 
 def checked(request: Request) -> Request:
@@ -123,7 +123,7 @@ def _absolute_data(option: str) -> str:
     return str(resolve_source(option).folder)
 
 
-def _describe(request: Request, checkout: Checkout | None) -> Described:
+def _describe(request: Request, checkout: Checkout | None) -> tuple[Described, str | None]:
     from stepbench.engine.asking import describe
     from stepbench.records.protocol import Describe
 

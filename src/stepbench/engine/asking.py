@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import msgspec
-
 from stepbench.engine.pool import Worker, WorkerError
 from stepbench.engine.processes import IMPORT_TIMEOUT_S, Forker, ForkServerError
 from stepbench.errors import StepbenchError
@@ -35,8 +33,17 @@ def _asked_once(worker: Worker, order: AnsweredBy[ReplyT]) -> ReplyT:
 
 def describe(
     order: Describe, logs: Path, environment: Mapping[str, str] | None = None, folder: Path | None = None
-) -> Described:
-    """Have a worker, started as :class:`Worker` says, load what the user named, and say what it is.
+) -> tuple[Described, str | None]:
+    """Have a worker load what the user named, and say what it is.
+
+    Args:
+        order: what is named.
+        logs: the folder for its output.
+        environment: as of :class:`Worker`.
+        folder: likewise.
+
+    Returns:
+        What was found, and why workers cannot be forked here, if so: this one was started then.
 
     Raises:
         StepbenchError: when something of it is wrong.
@@ -48,9 +55,8 @@ def describe(
         except ForkServerError as error:
             unforkable = str(error)
             worker = Worker(log, environment, folder)
-        found = _asked_once(worker, order)
+        return _asked_once(worker, order), unforkable
     except WorkerError as error:
         raise StepbenchError(f"Loading the workload failed: {error.failure.message}") from error
     finally:
         forker.close()
-    return msgspec.structs.replace(found, unforkable=unforkable)

@@ -38,8 +38,6 @@ class Described(msgspec.Struct, frozen=True, tag="described"):
     """Each workload's usual one."""
     remarks: tuple[str, ...] = ()
     """What there is to say of how workloads were understood."""
-    unforkable: str | None = None
-    """Why workers cannot be forked, if so; its parent knows."""
 
 
 class Prepared(msgspec.Struct, frozen=True, tag="prepared"):

@@ -99,7 +99,8 @@ def run_list_csv(listed: RunList) -> str:
 def whose_machine(name: str, environment: Environment, here: Environment) -> str:
     """A sentence on whether a baseline's times may be compared with those measured now."""
     if environment.is_same_machine(here):
-        return f"Baseline {name} is of this machine."
+        kept_apart = ", of workers that were started: their times are not compared with those of forked ones"
+        return f"Baseline {name} is of this machine{'' if environment.forks else kept_apart}."
     unlike = formats.plain("; ".join(differences(environment, here)))
     return f"Baseline {name} is of another machine, whose times cannot be compared with this one's ({unlike})."
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from stepbench.judge.training import Verdict
-from stepbench.records.cases import BUGS, GRAPH, INNOCENT, Precision
+from stepbench.records.cases import BUGS, GRAPH, INNOCENT
 from stepbench.records.run import FailureKind
 from stepbench.report.blocks import Table, text_table
 from stepbench.report.case_summary import CaseSummary
@@ -16,62 +16,53 @@ HEADS = ("planted", "precision", "found", "because")
 
 def self_test_table(summary: Summary) -> Table:
     """A row for each planted bug, and for the innocent variant."""
-    found = [_found(case, summary) for case in _planted(summary)]
-    rows = [
-        (BUGS.get(case.execution, "nothing"), case.precision, one.word, one.because)
-        for case, one in zip(_planted(summary), found, strict=True)
-    ]
-    styles = {number: "red" for number, one in enumerate(found) if not one.is_well}
+    found = _findings(summary)
+    rows = [(BUGS.get(case.execution, "nothing"), case.precision, one.word, one.because) for case, one in found]
+    styles = {number: "red" for number, (_, one) in enumerate(found) if not one.is_well}
     return text_table(HEADS, rows, HEADS, styles=styles)
 
 
 def all_well(summary: Summary) -> bool:
     """Whether every applicable bug was caught and the innocent variant passed."""
-    return all(_found(case, summary).is_well for case in _planted(summary))
+    return all(one.is_well for _, one in _findings(summary))
 
 
 @dataclass(frozen=True)
-class _Found:
+class _Finding:
     """What became of something planted."""
 
     word: str
     because: str
-    is_well: bool = True
+    is_well: bool = False
 
 
-def _planted(summary: Summary) -> list[CaseSummary]:
+def _findings(summary: Summary) -> list[tuple[CaseSummary, _Finding]]:
     order = (INNOCENT, *BUGS)
-    cases = [case for case in summary.cases if case.execution in order]
-    return sorted(cases, key=lambda case: (order.index(case.execution), case.precision))
+    cases = sorted(
+        (case for case in summary.cases if case.execution in order),
+        key=lambda case: (order.index(case.execution), case.precision),
+    )
+    own = {_step(case): case for case in summary.cases if case.execution == GRAPH}
+    return [(case, _finding(case, own.get(_step(case)))) for case in cases]
 
 
-def _found(case: CaseSummary, summary: Summary) -> _Found:
+def _step(case: CaseSummary) -> tuple[str, str, str, int, int]:
+    """What is planted in: equal for cases that differ in their execution alone."""
+    return case.workload, case.device, case.precision, case.batch_size, case.steps_per_call
+
+
+def _finding(case: CaseSummary, own: CaseSummary | None) -> _Finding:
     verdict, because = case.equivalence.verdict, "".join(case.equivalence.why[:1])
-    own = _own_fault(case, summary)
-    if own is not None:
-        return _Found("not applicable", because=f"the workload's own step is different in {case.precision}: {own}")
+    if own is not None and own.equivalence.verdict is Verdict.DIFFERENT:
+        # A train_step that does not scale its loss under mixed_float16, say, from which nothing can be learnt.
+        why = "".join(own.equivalence.why[:1])
+        return _Finding("NOT TOLD", f"the workload's own step is different in {case.precision}: {why}")
     if case.execution == INNOCENT:
         words = {Verdict.EQUIVALENT: "passed", Verdict.DIFFERENT: "FALSE ALARM", Verdict.NOT_CHECKED: "NOT JUDGED"}
-        return _Found(words.get(verdict, "not told from a bug"), because, is_well=verdict is Verdict.EQUIVALENT)
+        return _Finding(words.get(verdict, "NOT TOLD"), because, is_well=verdict is Verdict.EQUIVALENT)
     if verdict is Verdict.NOT_CHECKED:
         # A worker that crashed or ran out of time shows nothing.
         is_unsupported = because.startswith(f"{FailureKind.UNSUPPORTED}: ")
-        return _Found("not applicable" if is_unsupported else "NOT JUDGED", because, is_well=is_unsupported)
+        return _Finding("not applicable" if is_unsupported else "NOT JUDGED", because, is_well=is_unsupported)
     is_caught = verdict is Verdict.DIFFERENT
-    return _Found("caught" if is_caught else "MISSED", because, is_well=is_caught)
-
-
-def _own_fault(case: CaseSummary, summary: Summary) -> str | None:
-    """What is wrong with the workload's own step in the precision of a case, so that nothing can be learnt there.
-
-    A ``train_step`` that does not scale its loss under mixed_float16, say, whose gradients are divided all the same. In
-    float32 it would be the judgement that is wrong.
-    """
-    if case.precision == Precision.FLOAT32:
-        return None
-    same = (case.workload, case.device, case.precision, case.batch_size, 1)
-    for one in summary.cases:
-        mine = (one.workload, one.device, one.precision, one.batch_size, one.steps_per_call)
-        if one.execution == GRAPH and mine == same and one.equivalence.verdict is Verdict.DIFFERENT:
-            return "".join(one.equivalence.why[:1])
-    return None
+    return _Finding("caught" if is_caught else "MISSED", because, is_well=is_caught)

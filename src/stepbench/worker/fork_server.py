@@ -64,17 +64,16 @@ def main() -> None:
         pid = os.fork()
         if not pid:
             server.close()
-            _die_with(mine)
             _touch(resident)
             random.seed()
             np.random.seed()  # noqa: NPY002 - what users draw from without one of their own.
-            _become_worker(order, descriptors, path)
+            _become_worker(order, descriptors, path, mine)
         for one in descriptors:
             os.close(one)
         _send_process(server, pid)
 
 
-def _become_worker(order: dict[str, Any], descriptors: list[int], path: str) -> None:
+def _become_worker(order: dict[str, Any], descriptors: list[int], path: str, parent: int) -> None:
     os.setsid()  # Ctrl-C is for the parent alone to handle.
     orders, replies, log = descriptors
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -87,7 +86,8 @@ def _become_worker(order: dict[str, Any], descriptors: list[int], path: str) -> 
     if order["folder"] is not None:
         os.chdir(order["folder"])
     _follow(path, os.environ.get("PYTHONPATH", ""))
-    sys.argv = [WORKER, str(orders), str(replies), str(os.getppid()), *order["argv"]]
+    # It asks the kernel to end with its parent, and ends by itself if it has another one by then.
+    sys.argv = [WORKER, str(orders), str(replies), str(parent), *order["argv"]]
     runpy.run_module(WORKER, run_name="__main__", alter_sys=True)
     os._exit(0)
 

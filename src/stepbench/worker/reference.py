@@ -31,7 +31,7 @@ TIPPING = UNIT_ROUNDOFF[Precision.MIXED_FLOAT16]
 DRAWS = 2
 """Random changes of each size."""
 SAME_NUMBERS = 20.0
-"""By how much of what rounding does two losses may differ at most that come from the same random numbers."""
+"""By how much of what rounding does two steps may differ at most that draw the same numbers and do the same."""
 REPEATED = 1e-4
 """By which share of their length the gradients of one step taken twice may differ: sums may be made in any order."""
 OTHER_NUMBERS = "the step draws other random numbers in float64"
@@ -173,8 +173,13 @@ class ReferenceMaker:
 
     def _target(self, step: int, k: int, snapshot: Snapshot, batch: Batch, header: TrajectoryHeader) -> Target:
         rights: dict[str, Outcome] = {}
-        exact = self._run_exactly(snapshot, batch, k) if FLOAT64 in header.references.values() else None
-        if exact:
+        if FLOAT64 in header.references.values():
+            exact = self._run_exactly(snapshot, batch, k)
+            if exact is None:
+                raise StepbenchError(
+                    f"The workload's own step ran in float64 at first, and does not after {step} steps: "
+                    "verify a workload whose step is the same for every batch."
+                )
             rights[FLOAT64] = exact
         rounding = {}
         for name in self._precisions:  # float32 comes first, and may be the reference of others.
@@ -232,7 +237,7 @@ def _is_repeated(one: Outcome, other: Outcome) -> bool:
 
 
 def _differ(one: Outcome, other: Outcome, rounding: Allowance) -> bool:
-    """Whether two steps from one state drew other numbers: they lie further apart than rounding leads."""
+    """Whether two steps from one state drew other numbers, or did something else, as rounding does not."""
     if abs(one.loss - other.loss) > SAME_NUMBERS * rounding.loss:
         return True
     gaps = [distance(mine, theirs) for mine, theirs in zip(one.gradients, other.gradients, strict=False)]
