@@ -159,6 +159,16 @@ class ReferenceMaker:
             self._exact[k] = None
             return None
 
+    def _still_exactly(self, snapshot: Snapshot, batch: Batch, k: int, size: float = 0.0, draw: int = 0) -> Outcome:
+        """A call in float64 of a step that has run in it before."""
+        exact = self._run_exactly(snapshot, batch, k, size, draw)
+        if exact is None:
+            raise StepbenchError(
+                "The workload's own step ran in float64 at first, and then did not any more: "
+                "verify a workload whose step is the same for every batch."
+            )
+        return exact
+
     def _rounding_of(self, name: Precision, k: int, snapshot: Snapshot, batch: Batch) -> Allowance | None:
         """How far honest rounding leads away from the precision's own result; None where the step cannot run in it."""
         step = self._steps[name, k]
@@ -174,13 +184,7 @@ class ReferenceMaker:
     def _target(self, step: int, k: int, snapshot: Snapshot, batch: Batch, header: TrajectoryHeader) -> Target:
         rights: dict[str, Outcome] = {}
         if FLOAT64 in header.references.values():
-            exact = self._run_exactly(snapshot, batch, k)
-            if exact is None:
-                raise StepbenchError(
-                    f"The workload's own step ran in float64 at first, and does not after {step} steps: "
-                    "verify a workload whose step is the same for every batch."
-                )
-            rights[FLOAT64] = exact
+            rights[FLOAT64] = self._still_exactly(snapshot, batch, k)
         rounding = {}
         for name in self._precisions:  # float32 comes first, and may be the reference of others.
             variant = self._steps[name, k]
@@ -198,8 +202,8 @@ class ReferenceMaker:
 
     def _jumps(self, snapshot: Snapshot, batch: Batch, k: int, rights: dict[str, Outcome]) -> Allowance:
         if FLOAT64 in rights:
-            draws = [self._run_exactly(snapshot, batch, k, TIPPING, draw) for draw in range(1, DRAWS + 1)]
-            return _spread([draw for draw in draws if draw], rights[FLOAT64], 0.0)
+            draws = [self._still_exactly(snapshot, batch, k, TIPPING, draw) for draw in range(1, DRAWS + 1)]
+            return _spread(draws, rights[FLOAT64], 0.0)
         step = self._steps[Precision.FLOAT32, k]
         draws32 = [step.run(snapshot, batch, TIPPING, draw) for draw in range(1, DRAWS + 1)]
         return _spread(draws32, step.run(snapshot, batch), 0.0)
