@@ -69,7 +69,7 @@ def product(x):
 )
 
 
-LOOKS = (2, 4, 6)
+LOOKS = (3, 4, 6)
 
 
 @dataclass(frozen=True)

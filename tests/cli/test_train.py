@@ -85,6 +85,7 @@ def test_training_that_was_killed_continues_as_if_it_had_not_been(
     assert epochs(capsys.readouterr().out.splitlines()) == epochs(uninterrupted)
 
 
+@pytest.mark.slow
 def test_workload_and_step_of_ones_own_are_trained() -> None:
     lines = train(
         *("--workload", f"{EXAMPLES}/tabular.py:workload", "--plugin", f"{EXAMPLES}/hand_written_step.py"),

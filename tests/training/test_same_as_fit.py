@@ -96,7 +96,7 @@ def assert_same(ours: Trained, theirs: Trained) -> None:
     assert our_losses == their_losses
 
 
-SOME = [pytest.param(one, marks=() if number % 3 == 0 else pytest.mark.slow) for number, one in enumerate(kinds.ALL)]
+SOME = [pytest.param(one, marks=() if number % 5 == 0 else pytest.mark.slow) for number, one in enumerate(kinds.ALL)]
 
 
 @pytest.mark.parametrize("execution", [pytest.param("eager", marks=pytest.mark.slow), "graph"])

@@ -64,7 +64,7 @@ TURNS = [(bug, KINDS[number % len(KINDS)]) for number, bug in enumerate(ONCE)]
 REST = [(bug, name) for bug in ONCE for name in KINDS if (bug, name) not in TURNS]
 
 
-@pytest.mark.parametrize(("bug", "name"), few(*TURNS[:2], of=[*TURNS, *REST]))
+@pytest.mark.parametrize(("bug", "name"), few(TURNS[0], of=[*TURNS, *REST]))
 def test_a_planted_bug_is_caught_on_every_kind_of_model(bug: str, name: str) -> None:
     assert said_of(name, case_of(bug))
 
