@@ -43,7 +43,7 @@ def measure_pair(case: Case, found: Found) -> None:
     with (
         tempfile.TemporaryDirectory() as logs,
         Pool[Case](Path(logs), forks=False) as started,
-        Pool[Case](Path(logs), forks=True) as forked,
+        Pool[Case](Path(logs), forks=True, is_timed=True) as forked,
     ):
         pools = {STARTED: started, FORKED: forked}
         for side, pool in random.sample(list(pools.items()), 2):

@@ -45,7 +45,7 @@ class Seconds:
 @contextlib.contextmanager
 def started(logs: Path) -> Iterator[Pool[SideName]]:
     """Two workers that have imported TensorFlow."""
-    with Pool[SideName](logs, forks=True) as pool:
+    with Pool[SideName](logs, forks=True, is_timed=True) as pool:
         for side in SIDES:
             pool.start(side, 0)
         for side in SIDES:

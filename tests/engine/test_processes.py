@@ -110,12 +110,30 @@ def test_a_dead_workers_number_stays_its_own_until_it_is_ended(pool: Pool[str]) 
     assert not psutil.pid_exists(pid)
 
 
-def test_leaving_a_pool_leaves_nothing(tmp_path: Path) -> None:
-    with Pool[str](tmp_path / "logs", forks=True) as pool:
-        pool.start("one", "x")
+def server_of_one_worker(logs: Path, *, is_timed: bool = False, environment: dict[str, str] | None = None) -> int:
+    """The process that the one worker of a pool was forked from; the worker is gone when the pool is left."""
+    with Pool[str](logs, forks=True, is_timed=is_timed) as pool:
+        pool.start("one", "x", environment)
         pool.greet("one")
-        left = [process(pool, "one").pid, process(pool, "one").ppid()]
-    assert all(map(ended, left))
+        worker = process(pool, "one").pid
+        server = process(pool, "one").ppid()
+    assert ended(worker)
+    return server
+
+
+def test_pools_share_a_server_but_not_what_is_timed(tmp_path: Path) -> None:
+    first = server_of_one_worker(tmp_path)
+    assert server_of_one_worker(tmp_path) == first
+    timed = [server_of_one_worker(tmp_path, is_timed=True) for _ in range(2)]
+    assert timed[0] != timed[1]
+    assert server_of_one_worker(tmp_path) == timed[1]
+    assert ended(timed[0])
+
+
+def test_no_more_than_the_last_server_is_kept(tmp_path: Path) -> None:
+    first = server_of_one_worker(tmp_path)
+    assert server_of_one_worker(tmp_path, environment={"TF_ENABLE_ONEDNN_OPTS": "0"}) != first
+    assert ended(first)
 
 
 def test_workers_end_with_the_process_that_they_are_forked_from(pool: Pool[str]) -> None:

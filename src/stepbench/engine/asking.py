@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from stepbench.engine.pool import Worker, WorkerError
-from stepbench.engine.processes import IMPORT_TIMEOUT_S, Forker, ForkServerError
+from stepbench.engine.processes import IMPORT_TIMEOUT_S, SHARED, ForkServerError
 from stepbench.errors import StepbenchError
 from stepbench.records.protocol import AnsweredBy, Describe, Described, ReplyT
 
@@ -48,15 +48,13 @@ def describe(
     Raises:
         StepbenchError: when something of it is wrong.
     """
-    log, forker, unforkable = logs / "describe.log", Forker(), None
+    log, unforkable = logs / "describe.log", None
     try:
         try:
-            worker = Worker(log, environment, folder, forker.forked)
+            worker = Worker(log, environment, folder, SHARED.forked)
         except ForkServerError as error:
             unforkable = str(error)
             worker = Worker(log, environment, folder)
         return _asked_once(worker, order), unforkable
     except WorkerError as error:
         raise StepbenchError(f"Loading the workload failed: {error.failure.message}") from error
-    finally:
-        forker.close()

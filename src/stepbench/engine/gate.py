@@ -143,7 +143,7 @@ class _TeamPair:
         """Measure, and give each case with its pair, or with the side that broke."""
         started = time.monotonic()
         meter = LoadMeter()
-        with Pool[Seat](self._setup.logs, forks=self._setup.plan.forks) as pool:
+        with Pool[Seat](self._setup.logs, forks=self._setup.plan.forks, is_timed=True) as pool:
             for action in (self._start, self._greet, self._prepare):
                 pool.each(self._live(), functools.partial(action, pool), self._fail)
             while case := self._due():

@@ -17,7 +17,7 @@ from typing import IO, Generic, Self, TypeVar
 import msgspec
 import psutil
 
-from stepbench.engine.processes import IMPORT_TIMEOUT_S, Forker, ForkServerError, Process, Wiring, started
+from stepbench.engine.processes import IMPORT_TIMEOUT_S, SHARED, ForkServerError, Process, Wiring, started
 from stepbench.errors import StepbenchError
 from stepbench.probes.memory import memory_left
 from stepbench.records.protocol import (
@@ -199,16 +199,18 @@ Key = TypeVar("Key", bound=Hashable)
 class Pool(Generic[Key]):
     """Workers under keys, such as cases: at most one computes, the others are stopped. Leaving it ends them all."""
 
-    def __init__(self, logs: Path, *, forks: bool) -> None:
+    def __init__(self, logs: Path, *, forks: bool, is_timed: bool = False) -> None:
         """Have workers leave their output in the folder ``logs``.
 
         Args:
             logs: the folder.
             forks: whether they are forked from one process that has imported TensorFlow, not started each.
+            is_timed: whether to time them, so that nothing that was timed may be forked from the same process.
         """
         self._logs = logs
-        self._forker = Forker()
-        self._start = self._forked if forks else started
+        self._start = _forked if forks else started
+        if is_timed:
+            SHARED.renew()
         self._workers: dict[Key, Worker] = {}
 
     def __enter__(self) -> Self:
@@ -219,7 +221,7 @@ class Pool(Generic[Key]):
     ) -> None:
         for key in tuple(self._workers):
             self.end(key)
-        self._forker.close()
+        SHARED.keep(1)  # For the next pool, whose workers then start at once.
 
     def __contains__(self, key: Key) -> bool:
         return key in self._workers
@@ -240,12 +242,6 @@ class Pool(Generic[Key]):
         """
         log = self._logs / f"{slug(str(key))}.{purpose}.log"
         self._workers[key] = Worker(log, environment, folder, self._start)
-
-    def _forked(self, wiring: Wiring) -> Process:
-        try:
-            return self._forker.forked(wiring)
-        except ForkServerError as error:
-            raise StepbenchError(f"No worker can be forked any more ({error}): begin again.") from error
 
     def one_more(self, name: str) -> Worker:
         """A worker beside those under keys, started like them, which whoever asks for it ends."""
@@ -292,6 +288,13 @@ class Pool(Generic[Key]):
         worker = self._workers.pop(key, None)
         if worker is not None:
             worker.kill()
+
+
+def _forked(wiring: Wiring) -> Process:
+    try:
+        return SHARED.forked(wiring)
+    except ForkServerError as error:
+        raise StepbenchError(f"No worker can be forked any more ({error}): begin again.") from error
 
 
 def _not_understood(why: str) -> Failure:

@@ -183,10 +183,17 @@ class _Forked:
 
 
 class Forker:
-    """Forks the workers of a pool, from a server for each environment that TensorFlow is to be imported in."""
+    """Forks workers, from a server for each environment that TensorFlow is to be imported in."""
 
     def __init__(self) -> None:
-        self._servers: dict[tuple[tuple[str, str], ...], ForkServer] = {}
+        self._servers: dict[tuple[object, ...], ForkServer] = {}
+        self._was_timed = False
+
+    def renew(self) -> None:
+        """Have what is timed next forked from servers that nothing timed was forked from: layouts vary between them."""
+        if self._was_timed:
+            self.keep(0)
+        self._was_timed = True
 
     def forked(self, wiring: Wiring) -> Process:
         """A process that has imported TensorFlow and Keras already.
@@ -194,18 +201,27 @@ class Forker:
         Raises:
             ForkServerError: when none can be forked.
         """
-        # Where modules and temporary files lie is each worker's own; all else may decide how TensorFlow is imported.
-        shared = {name: value for name, value in wiring.environment.items() if name not in ("PYTHONPATH", "TMPDIR")}
-        key = tuple(sorted(shared.items()))
-        server = self._servers.get(key)
-        if server is None or server.has_ended:
-            server = self._servers[key] = ForkServer({**shared, **_own_path()})
+        # What is a worker's own, or of no matter to it; all else may decide how TensorFlow is imported.
+        shared = {name: value for name, value in wiring.environment.items() if name not in _OWN}
+        key = (SERVER, *sorted(shared.items()))
+        server = self._servers.pop(key, None)
+        if server is not None and server.has_ended:
+            server.close()
+            server = None
+        if server is None:
+            server = ForkServer({**shared, **_own_path()})
+        self._servers[key] = server  # The last one used is the last one here.
         return server.fork(wiring)
 
-    def close(self) -> None:
-        """End the servers."""
-        for server in self._servers.values():
-            server.close()
+    def keep(self, servers: int) -> None:
+        """End all servers but the last ones used, and the workers that are left of them."""
+        for key in list(self._servers)[: len(self._servers) - servers]:
+            self._servers.pop(key).close()
+
+
+_OWN = frozenset({"PYTHONPATH", "TMPDIR", "PYTEST_CURRENT_TEST"})
+SHARED = Forker()
+"""Of all pools of this process, one after the other. The kernel ends its servers with it."""
 
 
 def _own_path() -> dict[str, str]:

@@ -129,7 +129,7 @@ def measure(
         if not live or (ends is not None and now >= ends and measured.issuperset(live)):
             continue
         share = None if ends is None else now + (ends - now) / (len(teams) - index)
-        with Pool[Case](logs, forks=plan.forks) as pool:
+        with Pool[Case](logs, forks=plan.forks, is_timed=True) as pool:
             # Once is enough to know the share of time that waiting for input takes.
             times_input = plan.input_pipeline and not measured.issuperset(live)
             failed |= _TeamRun(plan, team, live, pool, journal, ticker).run(share, times_input=times_input)
