@@ -45,6 +45,8 @@ from stepbench.records.protocol import (
     Order,
     Prepare,
     Prepared,
+    Recompute,
+    Recomputed,
     Reply,
     Train,
     Trained,
@@ -79,7 +81,7 @@ class FakeWorker:
                 return self._measure(order)
             case Close():
                 return self._close(order)
-            case MakeTrajectory() | Agree() | Train():
+            case MakeTrajectory() | Agree() | Train() | Recompute():
                 return self._verify(order)
             case Capture():
                 return _capture(order)
@@ -115,7 +117,7 @@ class FakeWorker:
         waited = InputWait(steps=STEPS, seconds=1.0, wait_s=0.25) if order.input_pipeline else None
         return Closed(make_closing(traces=3 * retraced, input_wait=waited))
 
-    def _verify(self, order: MakeTrajectory | Agree | Train) -> Reply:
+    def _verify(self, order: MakeTrajectory | Agree | Train | Recompute) -> Reply:
         if isinstance(order, MakeTrajectory):
             if "lost" in order.workload:
                 return _failed(f"There is no file {order.workload}.")
@@ -125,6 +127,9 @@ class FakeWorker:
             return TrajectoryMade(dict.fromkeys((case.variant.precision.value for case in order.cases), "float64"))
         if isinstance(order, Train):
             return _train(order)
+        if isinstance(order, Recompute):
+            kept = len(list(Path(order.folder).iterdir()))
+            return Recomputed(_agreement(order.case, wrong="wrong-midway").points * kept)
         _misbehave(order.case, self._replies)
         assert Path(order.folder, "trajectory").read_bytes() == b"a trajectory"
         return Agreed(_agreement(order.case))
@@ -151,10 +156,13 @@ def _train(order: Train) -> Trained | Failed:
     time.sleep(BLOCK_S)
     if execution == "raising-midway":
         return _failed("RuntimeError: planted in step 61")
+    for point in order.points:
+        Path(order.folder).mkdir(exist_ok=True)
+        Path(order.folder, str(point)).touch()
     losses = [1.0 + 0.01 * order.seed + 1 / (1 + step) for step in range(order.steps)]
     if execution == "nan-midway":
         return Trained(Curve(order.seed, (*losses[:60], None)))
-    if execution == "faulty-midway":
+    if execution in ("faulty-midway", "wrong-midway"):
         losses[-1] += 1e-9
     faults = (Fault(49, "update of dense/kernel is off"),) if execution == "faulty-midway" else ()
     tests = tuple(Test(step, 1.0, figures={"accuracy": 0.9}) for step in order.tests)
@@ -227,9 +235,9 @@ def _capture(order: Capture) -> Captured | Failed:
     return Captured(make_evidence(case), make_trace(case, path=str(folder), facts=facts))
 
 
-def _agreement(case: Case) -> Agreement:
-    wrong = 1.0 if case.variant.execution == "too-steep" else 0.0
-    right = TensorError("dense/kernel", wrong, wrong, 1e-6)
+def _agreement(case: Case, wrong: str = "too-steep") -> Agreement:
+    off = 1.0 if case.variant.execution == wrong else 0.0
+    right = TensorError("dense/kernel", off, off, 1e-6)
     loss = TensorError("loss", 0.0, 0.0, 1e-6)
     point = Point(0, loss, (right,), (right,), (), (), 0, case.variant.execution, changes=(right,))
     return Agreement("float64", None, gradients_seen=True, step_s=0.01, points=(point,))

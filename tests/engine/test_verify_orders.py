@@ -91,17 +91,18 @@ def test_the_anchor_and_those_that_differ_by_more_than_rounding_train_for_the_re
     assert seeds == [list(range(SETTINGS.seeds))] * 2
     assert {found.verdict(case) for case in found.cases} == {Verdict.EQUIVALENT}
     assert not list(found.folder.glob(".trajectory-*"))
+    assert all(len(curve.points) == 2 for case in found.trainings() for curve in found.of(case).curves)
     assert found.progress[-1].done == sum(found.trainings().values()) - 1
     logs = [path.name for path in (found.folder / LOGS_FOLDER).iterdir()]
     assert len(logs) == 1 + len(found.cases), "workers that compared steps go on to train"
 
 
 def test_what_goes_wrong_is_its_cases_own(tmp_path: Path) -> None:
-    wrong, crashing, raising, diverging, faulty = map(
-        own, ("too-steep", "aborting", "raising-midway", "nan-midway", "faulty-midway")
+    wrong, crashing, raising, diverging, faulty, late = map(
+        own, ("too-steep", "aborting", "raising-midway", "nan-midway", "faulty-midway", "wrong-midway")
     )
-    found = Verified((GRAPH, HALF, wrong, crashing, raising, diverging, faulty), tmp_path).run()
-    assert {found.verdict(case) for case in (wrong, diverging, faulty)} == {Verdict.DIFFERENT}
+    found = Verified((GRAPH, HALF, wrong, crashing, raising, diverging, faulty, late), tmp_path).run()
+    assert {found.verdict(case) for case in (wrong, diverging, faulty, late)} == {Verdict.DIFFERENT}
     assert found.verdict(HALF) is Verdict.EQUIVALENT
     failures = [found.of(case).verification_failure for case in (crashing, raising)]
     assert [failure and failure.kind for failure in failures] == [FailureKind.CRASH, FailureKind.ERROR]
@@ -123,7 +124,7 @@ def test_what_is_known_is_not_done_again(whole: Verified, tmp_path: Path) -> Non
     assert again.trainings() == whole.trainings()
     untouched = Verified(whole.cases, tmp_path / "untouched", list(whole.events)).run()
     assert untouched.events == whole.events
-    assert not (tmp_path / "untouched" / LOGS_FOLDER / "trajectory.log").exists()
+    assert not (tmp_path / "untouched" / LOGS_FOLDER / "reference.verify.log").exists()
 
 
 def test_a_case_that_failed_is_not_verified(tmp_path: Path) -> None:

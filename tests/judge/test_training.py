@@ -25,7 +25,7 @@ from stepbench.judge.training import (
     margin_of,
 )
 from stepbench.records.cases import Verification
-from stepbench.records.verify import Curve, Fault
+from stepbench.records.verify import Curve, Fault, Point, TensorError
 from stepbench.records.verify import Test as Evaluation
 
 SETTINGS = Verification(seeds=8, margin=0.02)
@@ -350,3 +350,21 @@ def test_the_error_is_shared_among_as_many_looks_as_there_are(seeds: int) -> Non
     assert equivalence._looks(seeds) == max(1, len(looks))
     assert not looks or looks[-1] == seeds
     assert all(later > sooner for sooner, later in pairwise(looks))
+
+
+RIGHT = Point(7, TensorError("loss", 0.0, 0.0, 1e-6), (TensorError("kernel", 1e-6, 0.0, 1e-6),), (), (), (), 0, "")
+WRONG = msgspec.structs.replace(RIGHT, gradients=(TensorError("kernel", 0.1, 0.1, 1e-6),))
+
+
+def test_a_step_that_the_reference_does_not_take_from_there_is_told_however_equal_the_losses() -> None:
+    mine, reference = simulated(np.random.default_rng(5), FIRST_LOOK, paired_sd=0.01 * MARGIN)
+    looked = [msgspec.structs.replace(curve, points=(RIGHT, RIGHT)) for curve in mine]
+    assert judge_curves(looked, reference, SETTINGS).verdict is Verdict.EQUIVALENT
+    once = [*looked[:-1], msgspec.structs.replace(looked[-1], points=(RIGHT, WRONG))]
+    found = judge_curves(once, reference, SETTINGS)
+    assert found.verdict is Verdict.DIFFERENT
+    assert found.why[0].startswith("as it trained, gradient of kernel is ")
+    assert "at 1 of 8 points" in found.why[0]
+    # Where the reference's own trainings have some, the comparison does not fit the workload.
+    others = [msgspec.structs.replace(curve, points=(WRONG,)) for curve in reference]
+    assert judge_curves(once, others, SETTINGS).verdict is Verdict.EQUIVALENT

@@ -243,10 +243,6 @@ class Pool(Generic[Key]):
         log = self._logs / f"{slug(str(key))}.{purpose}.log"
         self._workers[key] = Worker(log, environment, folder, self._start)
 
-    def one_more(self, name: str) -> Worker:
-        """A worker beside those under keys, started like them, which whoever asks for it ends."""
-        return Worker(self._logs / f"{name}.log", start=self._start)
-
     def greet(self, key: Key) -> None:
         """Wait until a worker has imported TensorFlow, then stop it.
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import functools
+import itertools
+import random
 import shutil
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
+
+import msgspec
 
 from stepbench.engine.pool import Pool, WorkerError
 from stepbench.engine.rounds import MAX_TEAM, chunks
@@ -14,7 +18,7 @@ from stepbench.judge.training import Verdict, is_look, judge_curves
 from stepbench.judge.verify import anchor_of, trains_for
 from stepbench.records.cases import Case, Plan, Verification
 from stepbench.records.progress import Progress
-from stepbench.records.protocol import Agree, MakeTrajectory, Train
+from stepbench.records.protocol import Agree, MakeTrajectory, Recompute, Train
 from stepbench.records.run import (
     AgreementMeasured,
     CurveMeasured,
@@ -24,7 +28,12 @@ from stepbench.records.run import (
     grown,
 )
 from stepbench.records.store import LOGS_FOLDER, Journal, slug
+from stepbench.records.verify import Curve
 
+REFERENCE = "reference"
+"""The worker that takes the reference's steps."""
+RECOMPUTED = 2
+"""Steps of each training that the reference takes too, from the same state."""
 STEP_TIMEOUT_S = 1.0
 """The longest that one training step may take on average."""
 
@@ -69,39 +78,51 @@ class _GroupVerification:
         self._journal = journal
         self._folder = folder
         self._report = report
+        self._pool = Pool[Case](folder / LOGS_FOLDER, forks=plan.forks)
+        self._reference = Pool[str](folder / LOGS_FOLDER, forks=plan.forks)
         self._trainings = 0
         self._of_trainings = 0
 
     def run(self) -> None:
         """Level 1 for every case, then level 2 for those that train on behalf of others."""
         todo = [case for case, known in self._known.items() if not known.agreement and not known.verification_failure]
-        with Pool[Case](self._folder / LOGS_FOLDER, forks=self._plan.forks) as pool:
-            if todo and not self._make_trajectory(pool, todo):
+        with self._pool, self._reference:
+            if todo and not self._make_trajectory(todo, self._settings.points):
                 return
             teams = chunks(todo, MAX_TEAM)
             for team in teams:
-                self._agree_all(pool, team)
+                self._agree_all(team)
                 if len(teams) > 1:  # Else they stay, as some of them are to train.
-                    self._keep(pool, ())
-            shutil.rmtree(self._trajectory, ignore_errors=True)  # It is large, and all that it was for is known.
-            self._train_where_needed(pool)
+                    self._keep(())
+            self._train_where_needed()
+            self._clear()
 
-    def _train_where_needed(self, pool: Pool[Case]) -> None:
+    def _train_where_needed(self) -> None:
         """Level 2: the anchor, and whoever trains for themselves or for others."""
         anchor = next(filter(None, (anchor_of(case, self._known) for case in self._known)), None)
         if anchor is None or not self._settings.seeds:
             return
         others = self._trainees(anchor.case)
+        if not others:
+            return
         self._of_trainings = self._settings.seeds * (1 + len(others))
+        # Where level 1 was known before, one point is enough to know what cases are held against.
+        first = self._settings.points[:1]
+        if REFERENCE not in self._reference and not self._make_trajectory([anchor.case, *others], first):
+            return
+        self._clear()  # It is large, and all that it was for is known.
         for team in chunks(others, MAX_TEAM - 1):
-            self._train_all(pool, anchor.case, team)
+            self._train_all(anchor.case, team)
+
+    def _clear(self) -> None:
+        shutil.rmtree(self._trajectory, ignore_errors=True)
 
     @property
     def _trajectory(self) -> Path:
         workload, device, batch_size = next(iter(self._known)).group
         return self._folder / f".trajectory-{slug(f'{workload}/{device}/b{batch_size}')}"
 
-    def _make_trajectory(self, pool: Pool[Case], cases: Sequence[Case]) -> bool:
+    def _make_trajectory(self, cases: Sequence[Case], points: tuple[int, ...]) -> bool:
         """Make the reference trajectory; without one no case can be verified."""
         case, plan = cases[0], self._plan
         order = MakeTrajectory(
@@ -110,46 +131,44 @@ class _GroupVerification:
             device=case.device,
             cases=tuple(cases),
             seed=plan.seed,
-            points=self._settings.points,
+            points=points,
             folder=str(self._trajectory.absolute()),
         )
         self._say("following the reference trajectory")
-        worker = pool.one_more("trajectory")
         try:
-            worker.greet()
-            worker.ask(order, plan.timeout_s + STEP_TIMEOUT_S * self._settings.steps)
+            self._reference.start(REFERENCE, "verify")
+            self._reference.greet(REFERENCE)
+            self._reference.ask(REFERENCE, order, plan.timeout_s + STEP_TIMEOUT_S * self._settings.steps)
         except WorkerError as error:
             for live in cases:
                 self._take(VerificationFailed(live.id, error.failure), live)
             return False
-        finally:
-            worker.kill()
         return True
 
-    def _agree_all(self, pool: Pool[Case], cases: Sequence[Case]) -> None:
+    def _agree_all(self, cases: Sequence[Case]) -> None:
         """Level 1: every case takes a step from each point of the trajectory."""
         self._say(f"starting {len(cases)} workers to compare steps")
-        self._start(pool, cases)
-        self._each(pool, cases, functools.partial(self._agree, pool))
+        self._start(cases)
+        self._each(cases, self._agree)
 
-    def _start(self, pool: Pool[Case], cases: Sequence[Case]) -> None:
+    def _start(self, cases: Sequence[Case]) -> None:
         """Start the workers of those cases that have none."""
-        missing = [case for case in cases if case not in pool]
-        self._each(pool, missing, functools.partial(pool.start, purpose="verify"))
-        self._each(pool, missing, pool.greet)
+        missing = [case for case in cases if case not in self._pool]
+        self._each(missing, functools.partial(self._pool.start, purpose="verify"))
+        self._each(missing, self._pool.greet)
 
-    def _keep(self, pool: Pool[Case], cases: Sequence[Case]) -> None:
+    def _keep(self, cases: Sequence[Case]) -> None:
         """End the workers of all other cases."""
         for case in self._known:
             if case not in cases:
-                pool.end(case)
+                self._pool.end(case)
 
-    def _agree(self, pool: Pool[Case], case: Case) -> None:
+    def _agree(self, case: Case) -> None:
         plan = self._plan
         self._say(f"comparing steps of {case.id}")
         folder = str(self._trajectory.absolute())
         order = Agree(case, plan.workloads[case.workload], plan.plugins, plan.data, plan.seed, folder)
-        reply, _ = pool.ask(case, order, plan.timeout_s + STEP_TIMEOUT_S * self._settings.steps)
+        reply, _ = self._pool.ask(case, order, plan.timeout_s + STEP_TIMEOUT_S * self._settings.steps)
         self._take(AgreementMeasured(case.id, reply.agreement), case)
 
     def _trainees(self, anchor: Case) -> list[Case]:
@@ -158,29 +177,58 @@ class _GroupVerification:
         stand_ins = {found.case for known in verified if (found := trains_for(known, self._known))}
         return sorted(case for case in stand_ins - {anchor} if not self._is_decided(case, anchor))
 
-    def _train_all(self, pool: Pool[Case], anchor: Case, cases: Sequence[Case]) -> None:
+    def _train_all(self, anchor: Case, cases: Sequence[Case]) -> None:
         """Level 2: train seed by seed, each case until its verdict is reached."""
         undecided = list(cases)
-        self._keep(pool, [anchor, *cases])
-        self._start(pool, [anchor, *cases])
+        self._keep([anchor, *cases])
+        self._start([anchor, *cases])
         for seed in range(self._settings.seeds):
-            self._each(pool, [anchor, *undecided], functools.partial(self._train, pool, seed))
+            self._each([anchor, *undecided], functools.partial(self._train, seed))
             if self._known[anchor].verification_failure:
                 return
             undecided = [case for case in undecided if not self._is_decided(case, anchor)]
             if not undecided:
                 return
 
-    def _train(self, pool: Pool[Case], seed: int, case: Case) -> None:
+    def _train(self, seed: int, case: Case) -> None:
         known = self._known[case]
         if known.verification_failure or seed in {curve.seed for curve in known.curves}:
             return
         plan, steps = self._plan, self._settings.steps
         self._say(f"training {case.id}, seed {seed + 1} of at most {self._settings.seeds}")
-        order = Train(case, plan.workloads[case.workload], plan.plugins, plan.data, seed, steps, self._settings.tests)
-        reply, _ = pool.ask(case, order, plan.timeout_s + STEP_TIMEOUT_S * steps)
+        order = Train(
+            case,
+            plan.workloads[case.workload],
+            plan.plugins,
+            plan.data,
+            seed,
+            steps,
+            self._settings.tests,
+            self._recomputed(known, seed),
+            str(self._trajectory.absolute()),
+        )
+        reply, _ = self._pool.ask(case, order, plan.timeout_s + STEP_TIMEOUT_S * steps)
+        curve = self._compared(order, reply.curve)
         self._trainings += 1
-        self._take(CurveMeasured(case.id, reply.curve), case)
+        self._take(CurveMeasured(case.id, curve), case)
+
+    def _recomputed(self, known: Measurement, seed: int) -> tuple[int, ...]:
+        """Steps of a training that the reference takes too: one of each equal part, at random."""
+        if known.agreement is None or known.agreement.not_comparable:
+            return ()
+        random_step = random.Random(f"{self._plan.seed}/{known.case.id}/{seed}")  # noqa: S311 - it draws a sample.
+        edges = [self._settings.steps * part // RECOMPUTED for part in range(RECOMPUTED + 1)]
+        return tuple(random_step.randrange(low, high) for low, high in itertools.pairwise(edges) if low < high)
+
+    def _compared(self, order: Train, curve: Curve) -> Curve:
+        """The training with some of its steps compared with the reference's."""
+        if not order.points:
+            return curve
+        self._say(f"taking steps of {order.case.id} again")
+        again = Recompute(order.case, order.folder)
+        reply, _ = self._reference.ask(REFERENCE, again, self._plan.timeout_s + STEP_TIMEOUT_S * self._settings.steps)
+        self._clear()
+        return msgspec.structs.replace(curve, points=reply.points)
 
     def _is_decided(self, case: Case, anchor: Case) -> bool:
         """Whether more trainings of this case would tell nothing new."""
@@ -194,10 +242,10 @@ class _GroupVerification:
         verdict = judge_curves(known.curves, self._known[anchor].curves, self._settings).verdict
         return verdict is not Verdict.INCONCLUSIVE
 
-    def _each(self, pool: Pool[Case], cases: Sequence[Case], action: Callable[[Case], None]) -> None:
+    def _each(self, cases: Sequence[Case], action: Callable[[Case], None]) -> None:
         """Do it for every case that has not failed."""
         live = (case for case in cases if not self._known[case].verification_failure)
-        pool.each(live, action, lambda case, failure: self._take(VerificationFailed(case.id, failure), case))
+        self._pool.each(live, action, lambda case, failure: self._take(VerificationFailed(case.id, failure), case))
 
     def _take(self, event: VerifyingEvent, case: Case) -> None:
         self._known[case] = grown(self._known[case], event)

@@ -30,18 +30,23 @@ _PARTS = {
 }
 
 
-@functools.lru_cache(maxsize=1024)  # Every case asks it of every other that might be its twin.
 def complaints(agreement: Agreement) -> tuple[str, ...]:
     """What is wrong with a step, the worst first; nothing for an innocent one."""
-    found = [_judge("loss", [point.loss for point in agreement.points], agreement.points)]
+    return complaints_of(agreement.points)
+
+
+@functools.lru_cache(maxsize=1024)  # Every case asks it of every other that might be its twin.
+def complaints_of(points: tuple[Point, ...]) -> tuple[str, ...]:
+    """What is wrong with a step at some points, at least one, likewise."""
+    found = [_judge("loss", [point.loss for point in points], points)]
     for part, title in _PARTS.items():
         by_name: dict[str, list[tuple[TensorError, Point]]] = {}
-        for point in agreement.points:
+        for point in points:
             for number, tensor in enumerate(getattr(point, part)):
                 by_name.setdefault(f"{number}/{tensor.name}", []).append((tensor, point))
         for seen in by_name.values():
-            tensors, points = zip(*seen, strict=True)
-            found.append(_judge(title.format(tensors[0].name), tensors, points))
+            tensors, where = zip(*seen, strict=True)
+            found.append(_judge(title.format(tensors[0].name), tensors, where))
     worst = sorted((complaint for complaint in found if complaint), reverse=True)
     more = len(worst) - MOST_COMPLAINTS
     sentences = [sentence for _, sentence in worst[:MOST_COMPLAINTS]]

@@ -16,6 +16,7 @@ from enum import StrEnum
 
 import msgspec
 
+from stepbench.judge.one_step import complaints_of
 from stepbench.judge.statistics import mean_interval, standard_deviation, t_quantile
 from stepbench.records.cases import (
     Verification,
@@ -57,8 +58,8 @@ def judge_curves(mine: Sequence[Curve], reference: Sequence[Curve], settings: Ve
     for curve in reference:
         if _diverged(curve):
             return Equivalence(Verdict.INCONCLUSIVE, (f"the reference's own loss {_where_diverged(curve)}",))
-    if faulty := _faults(mine, reference):
-        return Equivalence(Verdict.DIFFERENT, faulty)
+    if wrong := _faults(mine, reference) or _wrong_steps(mine, reference):
+        return Equivalence(Verdict.DIFFERENT, wrong)
     pairs = [(curve, others[curve.seed]) for curve in mine if curve.seed in others]
     if len(pairs) < FIRST_LOOK:
         return Equivalence(
@@ -91,6 +92,14 @@ def _faults(mine: Sequence[Curve], reference: Sequence[Curve]) -> tuple[str, ...
     told = [f"{fault.what} in step {fault.step + 1} (seed {curve.seed})" for curve, fault in found[:MOST_FAULTS]]
     more = len(found) - len(told)
     return (*told, *([f"and in {more} more"] if more else []))
+
+
+def _wrong_steps(mine: Sequence[Curve], reference: Sequence[Curve]) -> tuple[str, ...]:
+    """What the reference, taking some of the steps too, found; nothing where the reference's own do not stand it."""
+    seen, others = (tuple(point for curve in curves for point in curve.points) for curves in (mine, reference))
+    if not seen or (others and complaints_of(others)):
+        return ()
+    return tuple(f"as it trained, {complaint}" for complaint in complaints_of(seen))
 
 
 def _diverged(curve: Curve) -> bool:

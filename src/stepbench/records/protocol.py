@@ -10,7 +10,7 @@ from stepbench.records.cases import Case, Device, Precision, Tracing
 from stepbench.records.doctor import TensorFlowFacts
 from stepbench.records.run import Attainable, Block, Closing, Evidence, Failure, Phases, Work
 from stepbench.records.trace import Trace
-from stepbench.records.verify import Agreement, Curve
+from stepbench.records.verify import Agreement, Curve, Point
 
 WORKER_ENVIRONMENT = {
     # TensorFlow logs each XLA compilation with its duration under these two: evidence that there was one.
@@ -80,6 +80,12 @@ class Trained(msgspec.Struct, frozen=True, tag="trained"):
     curve: Curve
 
 
+class Recomputed(msgspec.Struct, frozen=True, tag="recomputed"):
+    """What a case did as it trained is compared."""
+
+    points: tuple[Point, ...]
+
+
 class Captured(msgspec.Struct, frozen=True, tag="captured"):
     """A trace lies in its folder."""
 
@@ -126,6 +132,7 @@ Reply = (
     | TrajectoryMade
     | Agreed
     | Trained
+    | Recomputed
     | Captured
     | Attained
     | Counted
@@ -225,6 +232,17 @@ class Train(AnsweredBy[Trained], frozen=True, tag="train"):
     steps: int
     tests: tuple[int, ...]
     """After how many steps to evaluate."""
+    points: tuple[int, ...] = ()
+    """After how many steps to keep the next one, for the reference to take it too."""
+    folder: str = ""
+    """For what is kept."""
+
+
+class Recompute(AnsweredBy[Recomputed], frozen=True, tag="recompute"):
+    """Take the steps that a case kept as it trained, and compare; asked of who made the trajectory."""
+
+    case: Case
+    folder: str
 
 
 class Capture(AnsweredBy[Captured], frozen=True, tag="capture"):
@@ -257,4 +275,17 @@ class Examine(AnsweredBy[Examined], frozen=True, tag="examine"):
     """Say what TensorFlow is like here."""
 
 
-Order = Describe | Prepare | Measure | Close | MakeTrajectory | Agree | Train | Capture | Attain | Count | Examine
+Order = (
+    Describe
+    | Prepare
+    | Measure
+    | Close
+    | MakeTrajectory
+    | Agree
+    | Train
+    | Recompute
+    | Capture
+    | Attain
+    | Count
+    | Examine
+)

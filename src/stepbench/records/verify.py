@@ -91,3 +91,5 @@ class Curve(msgspec.Struct, frozen=True):
     """Updates that were looked at."""
     initial: str = ""
     """Digest of the weights that the training began with."""
+    points: tuple[Point, ...] = ()
+    """Some of its steps, drawn at random, against the reference's from the same state."""

@@ -115,9 +115,21 @@ class ForcedStep:
             before = [wide(raw(weight)) for weight in self.trained]
             loss, seconds = self._timed(batch)
             outcome = self._outcome(loss, before, skipped, seconds)
-            if not self._was_skipped(outcome):
+            if not self.was_skipped(outcome):
                 break
         return outcome
+
+    def go_on(self, batch: Batch) -> tuple[Snapshot, Outcome]:
+        """One call from the state of now: that state, and what the call did."""
+        snapshot = self.snapshot()
+        before = [wide(raw(weight)) for weight in self.trained]
+        loss, seconds = self._timed(batch)
+        return snapshot, self._outcome(loss, before, 0, seconds)
+
+    def was_skipped(self, outcome: Outcome) -> bool:
+        """Whether loss scaling skipped the call."""
+        scaled = any(one is not inner_optimizer(one) for one in self.state.optimizers)
+        return scaled and not any(np.any(change) for change in outcome.changes)
 
     def digest(self) -> str:
         """Of the trained weights of now: equal for bit-identical ones."""
@@ -129,10 +141,6 @@ class ForcedStep:
         started = time.perf_counter()
         loss = float(tf.reduce_mean(tf.cast(loss_of(self.call(batch)), tf.float64)))
         return loss, time.perf_counter() - started
-
-    def _was_skipped(self, outcome: Outcome) -> bool:
-        scaled = any(one is not inner_optimizer(one) for one in self.state.optimizers)
-        return scaled and not any(np.any(change) for change in outcome.changes)
 
     def _outcome(self, loss: float, before: Sequence[Array], skipped: int, seconds: float) -> Outcome:
         after = [wide(raw(weight)) for weight in self.trained]

@@ -43,6 +43,7 @@ from stepbench.records.protocol import (
     Order,
     Prepare,
     Prepared,
+    Recompute,
     Refused,
     Reply,
     Train,
@@ -52,7 +53,7 @@ from stepbench.records.run import Failure, FailureKind
 if TYPE_CHECKING:
     from stepbench.training.task import Task
     from stepbench.worker.timing import WarmCase
-    from stepbench.worker.verify import Verifier
+    from stepbench.worker.verify import Reference, Verifier
 
 PR_SET_PDEATHSIG = 1
 OUT_OF_MEMORY_SCORE = "1000"
@@ -146,6 +147,7 @@ class OrderHandler:
         self._block_seconds = 0.0
         self._warm: WarmCase | None = None
         self._verifier: Verifier | None = None
+        self._reference: Reference | None = None
         self.claims_xla = False
 
     def carry_out(self, order: Order) -> Reply:  # noqa: PLR0911 - one for each kind of order.
@@ -165,7 +167,9 @@ class OrderHandler:
                 return Measured(self._ready().time_block(order.round, calls))
             case Close():
                 return self._close(order)
-            case MakeTrajectory() | Agree() | Train():
+            case MakeTrajectory() | Recompute():
+                return self._refer(order)
+            case Agree() | Train():
                 return self._verify(order)
             case Capture():
                 return self._capture(order)
@@ -174,11 +178,18 @@ class OrderHandler:
 
                 return Examined(examine_tensorflow())
 
-    def _verify(self, order: MakeTrajectory | Agree | Train) -> Reply:
-        from stepbench.worker.verify import Verifier, trajectory_made
+    def _refer(self, order: MakeTrajectory | Recompute) -> Reply:
+        from stepbench.worker.verify import Reference
 
         if isinstance(order, MakeTrajectory):
-            return trajectory_made(order)
+            self._reference = Reference(order)
+            return self._reference.make(order)
+        assert self._reference, "the pool has a trajectory made before"
+        return self._reference.recompute(order)
+
+    def _verify(self, order: Agree | Train) -> Reply:
+        from stepbench.worker.verify import Verifier
+
         self.claims_xla = order.case.variant.execution == XLA
         if self._verifier is None:
             self._verifier = Verifier(order)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -15,9 +14,10 @@ from stepbench.training.executions import execution_named
 from stepbench.training.fit_data import Batch
 from stepbench.training.state import FLOAT64, TrainState, inner_optimizer, raw
 from stepbench.training.task import Task
+from stepbench.worker.comparison import compared
 from stepbench.worker.forced import ForcedStep, Outcome
 from stepbench.worker.reference import NO_FLOAT64
-from stepbench.worker.tensors import Array, Gradient, distance, short_name, tensor_error, wide
+from stepbench.worker.tensors import Array, distance, short_name, tensor_error, wide
 from stepbench.worker.trajectory import Target, load_header, load_targets
 from stepbench.worker.twin import Fed, OptimizerTwin
 
@@ -91,19 +91,8 @@ class VariantStep:
         if right is None:
             free = tensor_error("loss", wide(timed.loss), wide(timed.loss), 0.0)
             return Point(target.step, free, (), updates, slots, (), timed.skipped, timed.digest)
-        labels = [f"statistic {number}" for number in range(len(timed.statistics))]
-        jumps = target.jumps
-        return Point(
-            step=target.step,
-            loss=tensor_error("loss", wide(timed.loss), wide(right.loss), rounding.loss, jumps.loss),
-            gradients=_errors(observed.names, observed.gradients, right.gradients, rounding.gradients, jumps.gradients),
-            updates=updates,
-            slots=slots,
-            statistics=_errors(labels, timed.statistics, right.statistics, rounding.statistics, jumps.statistics),
-            skipped=timed.skipped,
-            digest=timed.digest,
-            changes=_errors(changed, timed.changes, right.changes, rounding.changes, jumps.changes),
-        )
+        point = compared(target.step, timed, right, rounding, target.jumps, changed=changed, observed=observed)
+        return msgspec.structs.replace(point, updates=updates, slots=slots)
 
     def _audit(
         self, target: Target, right: Outcome | None, outcome: Outcome
@@ -168,19 +157,6 @@ class VariantStep:
         if all(gap <= most for gap, most in zip(gaps, allowed, strict=False)):
             return None
         return f"the step draws other random numbers under {precision} in XLA"
-
-
-def _errors(
-    names: Sequence[str],
-    mine: Sequence[Gradient],
-    right: Sequence[Gradient],
-    rounding: Sequence[float],
-    jumps: Sequence[float],
-) -> tuple[TensorError, ...]:
-    """Tensor by tensor; nothing where the two do not hold the same tensors."""
-    if not len(names) == len(mine) == len(right) == len(rounding) == len(jumps):
-        return ()
-    return tuple(map(tensor_error, names, mine, right, rounding, jumps))
 
 
 def _in_xla(case: Case) -> Case:

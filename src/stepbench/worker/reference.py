@@ -17,13 +17,15 @@ import tensorflow as tf
 
 from stepbench.errors import StepbenchError
 from stepbench.records.cases import EAGER, GRAPH, Case, Device, Precision, Variant
+from stepbench.records.verify import Point
 from stepbench.training.feed import stacked
 from stepbench.training.fit_data import Batch, Enough
 from stepbench.training.state import FLOAT64, TrainState, policy_of, raw, widened
 from stepbench.training.task import Task
+from stepbench.worker.comparison import compared
 from stepbench.worker.forced import ForcedStep, Outcome, Snapshot
-from stepbench.worker.tensors import distance
-from stepbench.worker.trajectory import Allowance, Target, TrajectoryHeader, save_header, save_target
+from stepbench.worker.tensors import distance, short_name
+from stepbench.worker.trajectory import Allowance, Target, TrajectoryHeader, load_targets, save_header, save_target
 
 UNIT_ROUNDOFF = {Precision.FLOAT32: 2.0**-24, Precision.MIXED_BFLOAT16: 2.0**-8, Precision.MIXED_FLOAT16: 2.0**-11}
 TIPPING = UNIT_ROUNDOFF[Precision.MIXED_FLOAT16]
@@ -34,6 +36,8 @@ SAME_NUMBERS = 20.0
 """By how much of what rounding does two steps may differ at most that draw the same numbers and do the same."""
 REPEATED = 1e-4
 """By which share of their length the gradients of one step taken twice may differ: sums may be made in any order."""
+TAKEN = "taken"
+"""In place of a reference: what a case did as it trained."""
 OTHER_NUMBERS = "the step draws other random numbers in float64"
 OTHER_STEP = "in float64 the workload's own step does something else, beyond rounding"
 NO_FLOAT64 = Exception
@@ -61,6 +65,7 @@ class ReferenceMaker:
             StepbenchError: when the reference's own step is not finite.
         """
         self._header: TrajectoryHeader | None = None
+        self._references: dict[str, str] = {}
         for k in self._calls:
             wanted = points if k == 1 else points[: len(points) // 2 + 1 : max(1, len(points) // 2)]
             self._each_point(wanted, k, functools.partial(self._save, k, folder))
@@ -71,7 +76,38 @@ class ReferenceMaker:
     def _save(self, k: int, folder: Path, step: int, snapshot: Snapshot, batch: Batch) -> None:
         if self._header is None:
             self._header = self._looked_at(snapshot, batch, k)
-        save_target(self._target(step, k, snapshot, batch, self._header), folder)
+            self._references = self._header.references
+        target = self._target(step, k, snapshot, batch, self._precisions)
+        for reference, right in target.rights.items():
+            if not right.is_finite:
+                raise StepbenchError(
+                    f"The reference's own step in {reference} is NaN or infinite after {step} steps: "
+                    "verify a workload that trains."
+                )
+        save_target(target, folder)
+
+    def recompute(self, case: Case, folder: Path) -> tuple[Point, ...]:
+        """Hold steps that a case took as it trained against what the reference does from there.
+
+        Args:
+            case: of the trajectory's cases.
+            folder: with the steps, as the case's worker left them.
+
+        Returns:
+            Their errors; nothing of those where the reference's own step is not finite.
+        """
+        precision, k = case.variant.precision, case.steps_per_call
+        reference = self._references[precision.value]
+        needed = [name for name in self._precisions if name.value in (precision, reference)]
+        names = [short_name(weight) for weight in self._steps[precision, k].trained]
+        points = []
+        for taken in load_targets(folder, k, stacked(self._task.feed.take(k, self._batch_size))):
+            target = self._target(taken.step, k, taken.snapshot, taken.batch, needed)
+            right, found = target.rights[reference], taken.rights[TAKEN]
+            if right.is_finite:
+                rounding = target.rounding[precision.value]
+                points.append(compared(taken.step, found, right, rounding, target.jumps, changed=names))
+        return tuple(points)
 
     def _step(self, policy: str, k: int) -> ForcedStep:
         precision = Precision.FLOAT32 if policy == FLOAT64 else Precision(policy)
@@ -181,23 +217,18 @@ class ReferenceMaker:
         draws = [step.run(snapshot, batch, UNIT_ROUNDOFF[name], draw) for draw in range(1, DRAWS + 1)]
         return _spread(draws, right, UNIT_ROUNDOFF[Precision.FLOAT32])
 
-    def _target(self, step: int, k: int, snapshot: Snapshot, batch: Batch, header: TrajectoryHeader) -> Target:
+    def _target(self, step: int, k: int, snapshot: Snapshot, batch: Batch, precisions: Sequence[Precision]) -> Target:
+        references = {name: self._references[name.value] for name in precisions}
         rights: dict[str, Outcome] = {}
-        if FLOAT64 in header.references.values():
+        if FLOAT64 in references.values():
             rights[FLOAT64] = self._still_exactly(snapshot, batch, k)
         rounding = {}
-        for name in self._precisions:  # float32 comes first, and may be the reference of others.
+        for name in precisions:  # float32 comes first, and may be the reference of others.
             variant = self._steps[name, k]
             own = variant.run(snapshot, batch)
-            right = rights.setdefault(header.references[name], own)
+            right = rights.setdefault(references[name], own)
             draws = [variant.run(snapshot, batch, UNIT_ROUNDOFF[name], draw) for draw in range(1, DRAWS + 1)]
             rounding[name.value] = _spread([own, *draws], right, UNIT_ROUNDOFF[Precision.FLOAT32])
-        for reference, right in rights.items():
-            if not right.is_finite:
-                raise StepbenchError(
-                    f"The reference's own step in {reference} is NaN or infinite after {step} steps: "
-                    "verify a workload that trains."
-                )
         return Target(step, k, snapshot, batch, rights, rounding, self._jumps(snapshot, batch, k, rights))
 
     def _jumps(self, snapshot: Snapshot, batch: Batch, k: int, rights: dict[str, Outcome]) -> Allowance:

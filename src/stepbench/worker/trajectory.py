@@ -34,7 +34,7 @@ class Allowance:
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """A point of the trajectory, and what a call from it should do."""
+    """A state that a training was in, and what a call from it should do."""
 
     step: int
     steps_per_call: int
@@ -73,8 +73,8 @@ def load_header(folder: Path) -> TrajectoryHeader:
     return TrajectoryHeader(**json.loads((folder / HEADER).read_text()))
 
 
-def save_target(target: Target, folder: Path) -> None:
-    """Write a point."""
+def save_target(target: Target, folder: Path) -> int:
+    """Write a point, and give the bytes that it takes."""
     arrays: dict[str, NDArray[Any]] = {}
     meta: dict[str, Any] = {"step": target.step, "rights": {}, "optimizers": len(target.snapshot.optimizers)}
     _put(arrays, "weights", target.snapshot.weights)
@@ -89,7 +89,9 @@ def save_target(target: Target, folder: Path) -> None:
     meta["rounding"] = {name: vars(allowance) for name, allowance in target.rounding.items()}
     meta["jumps"] = vars(target.jumps)
     arrays["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
-    np.savez(_file(folder, target.steps_per_call, target.step), **arrays)  # type: ignore[arg-type] # Names are data.
+    file = _file(folder, target.steps_per_call, target.step)
+    np.savez(file, **arrays)  # type: ignore[arg-type] # Names are data.
+    return file.stat().st_size
 
 
 def load_targets(folder: Path, steps_per_call: int, like: Batch) -> Iterator[Target]:

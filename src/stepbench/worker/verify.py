@@ -8,7 +8,16 @@ from typing import Any
 
 import tensorflow as tf
 
-from stepbench.records.protocol import Agree, Agreed, MakeTrajectory, Train, Trained, TrajectoryMade
+from stepbench.records.protocol import (
+    Agree,
+    Agreed,
+    MakeTrajectory,
+    Recompute,
+    Recomputed,
+    Train,
+    Trained,
+    TrajectoryMade,
+)
 from stepbench.records.verify import Curve, Test
 from stepbench.training.devices import use_device
 from stepbench.training.evaluation import Evaluator
@@ -21,20 +30,32 @@ from stepbench.training.step import loss_of
 from stepbench.training.task import task_named
 from stepbench.worker.audit import UpdateAudit
 from stepbench.worker.one_step import VariantStep
-from stepbench.worker.reference import ReferenceMaker
+from stepbench.worker.reference import TAKEN, ReferenceMaker
+from stepbench.worker.trajectory import Allowance, Target, save_target
 
+NO_ALLOWANCE = Allowance(0.0, [], [], [])
+MOST_KEPT_BYTES = 1 << 29
+"""Of the steps of a training that the reference takes too: no further one is kept when there is more."""
 TEST_EXAMPLES = 2_000
 """Test examples that a training is evaluated on, so that an evaluation stays short."""
 
 
-def trajectory_made(order: MakeTrajectory) -> TrajectoryMade:
-    """Make the reference trajectory of a group of cases and leave it in a folder."""
-    use_device(order.device)
-    task = task_named(order.workload, order.data)
-    folder = Path(order.folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    header = ReferenceMaker(task, order.cases, order.seed).make(order.points, folder)
-    return TrajectoryMade(header.references)
+class Reference:
+    """Holds the reference's step in every precision between orders."""
+
+    def __init__(self, order: MakeTrajectory) -> None:
+        use_device(order.device)
+        self._maker = ReferenceMaker(task_named(order.workload, order.data), order.cases, order.seed)
+
+    def make(self, order: MakeTrajectory) -> TrajectoryMade:
+        """Make the reference trajectory of a group of cases and leave it in a folder."""
+        folder = Path(order.folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        return TrajectoryMade(self._maker.make(order.points, folder).references)
+
+    def recompute(self, order: Recompute) -> Recomputed:
+        """Hold what a case did as it trained against the reference's step."""
+        return Recomputed(self._maker.recompute(order.case, Path(order.folder)))
 
 
 class Verifier:
@@ -81,6 +102,8 @@ class _Course:
         self._audit = audit
         self._waiting: list[Batch] = []
         self._steps = 0
+        self._to_keep = list(order.points)
+        self._kept_bytes = 0
         self._losses: list[float | None] = []
         self._tests: list[Test] = []
         self._initial = variant.observed.digest()
@@ -109,10 +132,28 @@ class _Course:
         self._variant.state.reset_metrics()  # Keras' step gives its loss as a mean since the last reset.
         if self._audit:
             self._audit.before()
-        loss = float(tf.reduce_mean(tf.cast(loss_of(self._variant.call(batch)), tf.float64)))
+        last = self._steps + self._order.case.steps_per_call - 1
+        if self._to_keep and self._to_keep[0] <= last:
+            loss = self._kept(batch)
+        else:
+            loss = float(tf.reduce_mean(tf.cast(loss_of(self._variant.call(batch)), tf.float64)))
         self._losses.append(_finite(loss))
         if self._audit:
             self._audit.after(self._steps)
+
+    def _kept(self, batch: Batch) -> float:
+        """The loss of a call whose beginning and outcome are kept, for the reference to take it too."""
+        snapshot, outcome = self._variant.go_on(batch)
+        if not self._variant.was_skipped(outcome):  # Else the next call is kept instead.
+            self._to_keep.pop(0)
+            Path(self._order.folder).mkdir(parents=True, exist_ok=True)
+            target = Target(
+                self._steps, self._order.case.steps_per_call, snapshot, batch, {TAKEN: outcome}, {}, NO_ALLOWANCE
+            )
+            self._kept_bytes += save_target(target, Path(self._order.folder))
+            if self._kept_bytes > MOST_KEPT_BYTES:
+                self._to_keep.clear()
+        return outcome.loss
 
     def _evaluated(self, step: int) -> Test:
         """The figures of now; what an evaluation leaves in a stateful layer is put back."""
