@@ -4,8 +4,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# What pytest exits with when ARGS leave it no test.
-NO_TESTS := 5
 
 .DEFAULT_GOAL := help
 .PHONY: help setup bench bench-quick verify profile tensorboard gate test test-slow test-pure report lint lock clean
@@ -42,8 +40,7 @@ gate: $(READY) ## Judge whether the working tree is slower than BASE (default: o
 	$(BIN)/stepbench gate --base $(or $(BASE),origin/main) $(ARGS)
 
 test: $(READY) ## Run all tests, two files at a time
-	$(BIN)/python -m pytest -m "not alone and not slow" --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS) || [ $$? = $(NO_TESTS) ]
-	$(BIN)/python -m pytest -m alone $(ARGS) || [ $$? = $(NO_TESTS) ]
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-slow: $(READY) ## Run the tests that take minutes: whole gates, simulations at full size
 	$(BIN)/python -m pytest -m slow $(ARGS)

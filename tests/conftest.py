@@ -21,13 +21,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     """Importing a test module that needs TensorFlow takes seconds, even if none of its tests is then selected."""
     if collection_path.suffix != ".py":
         return None
-    text = collection_path.read_text()
-    unwanted = {
-        "not tensorflow": "pytest.mark.tensorflow" in text,
-        "alone": "pytest.mark.alone" not in text,
-        "not alone and not slow": "pytest.mark.alone" in text,
-    }
-    return unwanted.get(config.option.markexpr) or None
+    is_pure = config.option.markexpr == "not tensorflow"
+    return (is_pure and "pytest.mark.tensorflow" in collection_path.read_text()) or None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

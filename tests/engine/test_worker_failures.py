@@ -13,7 +13,7 @@ import pytest
 from stepbench.records.run import FailureKind, Measurement
 from stepbench.records.store import LOGS_FOLDER, Run, Store
 
-pytestmark = [pytest.mark.tensorflow, pytest.mark.alone]  # One case takes all memory.
+pytestmark = pytest.mark.tensorflow
 
 STEPBENCH = str(Path(sys.executable).with_name("stepbench"))
 ROUNDS = 2
