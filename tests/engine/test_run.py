@@ -170,10 +170,10 @@ def test_a_block_trains(measured: Measured) -> None:
         assert all(block.loss is not None and block.loss < first for block in measured.replicate(name).blocks), name
 
 
+def test_all_cases_start_from_the_same_weights(measured: Measured) -> None:
     first = measured.evidence("eager").loss
-    for name in set(CASES) - set(MIXED) - {"xla-k4"}:  # Their first call ends later.
+    for name in set(CASES) - set(MIXED) - {"xla-k4"}:  # Whose first call ends later.
         assert measured.evidence(name).loss == pytest.approx(first, rel=1e-5), name
-    assert measured.evidence("graph-k4").loss == pytest.approx(measured.evidence("xla-k4").loss, rel=1e-5)
 
 
 def test_the_step_is_traced_once_and_not_while_timed(measured: Measured) -> None:
