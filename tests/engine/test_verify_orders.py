@@ -14,7 +14,7 @@ from builders import make_case, make_failed, make_plan
 from stepbench.engine.verify import verify
 from stepbench.judge.training import Verdict
 from stepbench.judge.verify import judge_cases
-from stepbench.records.cases import Case, Verification
+from stepbench.records.cases import MAX_SEED, Case, Verification
 from stepbench.records.progress import Progress
 from stepbench.records.run import Event, FailureKind, Measurement, assemble
 from stepbench.records.store import LOGS_FOLDER
@@ -41,6 +41,7 @@ class Verified:
     events: list[Event] = field(default_factory=list)
     progress: list[Progress] = field(default_factory=list)
     workload: str = faking.WORKLOAD
+    seed: int = 0
 
     def append(self, event: Event) -> None:
         self.events.append(event)
@@ -53,7 +54,9 @@ class Verified:
         return assemble(self.cases, self.events)
 
     def run(self) -> Verified:
-        plan = make_plan(self.cases, workloads={"tiny": self.workload}, verification=SETTINGS, timeout_s=20.0)
+        plan = make_plan(
+            self.cases, workloads={"tiny": self.workload}, verification=SETTINGS, timeout_s=20.0, seed=self.seed
+        )
         verify(plan, self.measured, self, self.folder, self.progress.append)  # type: ignore[arg-type] # For a journal.
         return self
 
@@ -95,6 +98,11 @@ def test_the_anchor_and_those_that_differ_by_more_than_rounding_train_for_the_re
     assert found.progress[-1].done == sum(found.trainings().values()) - 1
     logs = [path.name for path in (found.folder / LOGS_FOLDER).iterdir()]
     assert len(logs) == 1 + len(found.cases), "workers that compared steps go on to train"
+
+
+def test_trainings_begin_from_the_plans_seed(tmp_path: Path) -> None:
+    found = Verified((GRAPH, HALF), tmp_path, seed=MAX_SEED - 1).run()
+    assert [curve.seed for curve in found.of(HALF).curves] == [MAX_SEED - 1, MAX_SEED, 0, 1]
 
 
 def test_what_goes_wrong_is_its_cases_own(tmp_path: Path) -> None:

@@ -89,6 +89,16 @@ def test_worktrees_are_removed_after_an_exception_too(repository: Path, error: t
     assert [path for path in seen if path.exists()] == []
 
 
+def test_worktrees_of_the_user_stay_even_where_their_folder_is_not_to_be_seen(repository: Path, tmp_path: Path) -> None:
+    git(repository, "worktree", "add", "--quiet", "--detach", str(tmp_path / "elsewhere"), "HEAD")
+    (tmp_path / "elsewhere").rename(tmp_path / "unmounted")
+    with checked_out(repository, "HEAD~1", "HEAD"):
+        pass
+    (tmp_path / "unmounted").rename(tmp_path / "elsewhere")
+    assert git(tmp_path / "elsewhere", "status", "--porcelain") == ""
+    assert len(git(repository, "worktree", "list").splitlines()) == 2
+
+
 def test_a_base_is_removed_when_there_is_no_such_head(repository: Path) -> None:
     before = state(repository)
     with pytest.raises(StepbenchError, match="no revision 'nope'"), checked_out(repository, "HEAD", "nope"):

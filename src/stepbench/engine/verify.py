@@ -16,7 +16,7 @@ from stepbench.engine.pool import Pool, WorkerError
 from stepbench.engine.rounds import MAX_TEAM, chunks
 from stepbench.judge.training import Verdict, is_look, judge_curves
 from stepbench.judge.verify import anchor_of, trains_for
-from stepbench.records.cases import Case, Plan, Verification
+from stepbench.records.cases import MAX_SEED, Case, Plan, Verification
 from stepbench.records.progress import Progress
 from stepbench.records.protocol import Agree, MakeTrajectory, Recompute, Train
 from stepbench.records.run import (
@@ -182,7 +182,8 @@ class _GroupVerification:
         undecided = list(cases)
         self._keep([anchor, *cases])
         self._start([anchor, *cases])
-        for seed in range(self._settings.seeds):
+        for number in range(self._settings.seeds):
+            seed = (self._plan.seed + number) % (MAX_SEED + 1)
             self._each([anchor, *undecided], functools.partial(self._train, seed))
             if self._known[anchor].verification_failure:
                 return
@@ -195,7 +196,7 @@ class _GroupVerification:
         if known.verification_failure or seed in {curve.seed for curve in known.curves}:
             return
         plan, steps = self._plan, self._settings.steps
-        self._say(f"training {case.id}, seed {seed + 1} of at most {self._settings.seeds}")
+        self._say(f"training {case.id}, seed {seed} ({len(known.curves) + 1} of at most {self._settings.seeds})")
         order = Train(
             case,
             plan.workloads[case.workload],

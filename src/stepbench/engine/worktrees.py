@@ -20,12 +20,14 @@ from stepbench.records.gate import Revision
 
 MOST_COMMITS = 50
 """Named between base and head."""
-# Forced twice, since git locks a worktree while it adds one.
+# Our own alone: pruning would also drop the user's on a disk that is not mounted. Forced twice, since git locks a
+# worktree while it adds one.
 REMOVE_WORKTREES = """
 read -r _
-for tree in "$2"/*; do git -C "$1" worktree remove --force --force "$tree"; done
 rm -rf "$2"
-git -C "$1" worktree prune
+git -C "$1" worktree list --porcelain | sed -n 's/^worktree //p' | while read -r tree; do
+  case "$tree" in "$2"/*) git -C "$1" worktree remove --force --force "$tree" ;; esac
+done
 """
 
 
@@ -108,7 +110,7 @@ def commits_between(base: Checkout, head: Checkout) -> tuple[str, ...]:
 @contextlib.contextmanager
 def _folder_for_worktrees(root: Path) -> Iterator[Path]:
     """A temporary folder that a process of its own removes, with the worktrees in it, however this one ends."""
-    folder = tempfile.mkdtemp(prefix="stepbench-gate-")
+    folder = os.path.realpath(tempfile.mkdtemp(prefix="stepbench-gate-"))
     keeper = subprocess.Popen(  # noqa: S603 - a fixed script; the paths are arguments.
         ["sh", "-c", REMOVE_WORKTREES, "sh", root, folder],  # noqa: S607 - the system's own shell.
         stdin=subprocess.PIPE,  # Its end, which comes even with SIGKILL, is the sign.

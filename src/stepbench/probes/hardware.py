@@ -80,18 +80,18 @@ def read_memory(root: Path = ROOT) -> Memory:
 
 def read_cpu_quota(root: Path = ROOT) -> float | None:
     """How many CPUs' time the control groups grant, the tightest of them; ``None`` without a quota."""
-    quotas = [parse_cpu_max(read_fact(folder, "cpu.max")) for folder in _cgroups(root, "")]
+    quotas = [parse_cpu_max(read_fact(folder, "cpu.max")) for folder in cgroups(root, "")]
     quotas += [
         parse_quota(read_fact(folder, "cpu.cfs_quota_us"), read_fact(folder, "cpu.cfs_period_us"))
-        for folder in _cgroups(root, "cpu")
+        for folder in cgroups(root, "cpu")
     ]
     return min((quota for quota in quotas if quota is not None), default=None)
 
 
 def read_memory_limit(root: Path = ROOT) -> int | None:
     """The bytes that the control groups grant, the tightest of them; ``None`` without a limit."""
-    limits = [parse_memory_limit(read_fact(folder, "memory.max")) for folder in _cgroups(root, "")]
-    limits += [parse_memory_limit(read_fact(folder, "memory.limit_in_bytes")) for folder in _cgroups(root, "memory")]
+    limits = [parse_memory_limit(read_fact(folder, "memory.max")) for folder in cgroups(root, "")]
+    limits += [parse_memory_limit(read_fact(folder, "memory.limit_in_bytes")) for folder in cgroups(root, "memory")]
     return min((limit for limit in limits if limit is not None), default=None)
 
 
@@ -146,6 +146,19 @@ def read_fact(root: Path, path: str) -> str | None:
         return (root / path).read_text(encoding="utf-8", errors="replace").strip() or None
     except OSError:
         return None
+
+
+def cgroups(root: Path, controller: str) -> Iterator[Path]:
+    """The folders of this process's group and those around it: a limit on any of them binds."""
+    path = parse_cgroups(read_fact(root, "proc/self/cgroup")).get(controller)
+    if path is None:
+        return
+    mounts = ("sys/fs/cgroup", "sys/fs/cgroup/unified") if controller == "" else (f"sys/fs/cgroup/{controller}",)
+    # Inside a container the path may name groups that cannot be seen: what is mounted is then the own group.
+    parts = path.strip("/").split("/")
+    for mount in mounts:
+        for depth in range(len(parts) + 1):
+            yield root.joinpath(mount, *parts[:depth])
 
 
 def clean(text: str) -> str:
@@ -222,16 +235,3 @@ def _turbo(root: Path) -> bool | None:
 def _max_mhz(root: Path) -> float | None:
     kilohertz = _number(read_fact(root, "sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq"))
     return None if kilohertz is None else kilohertz / 1000
-
-
-def _cgroups(root: Path, controller: str) -> Iterator[Path]:
-    """The folders of this process's group and those around it: a limit on any of them binds."""
-    path = parse_cgroups(read_fact(root, "proc/self/cgroup")).get(controller)
-    if path is None:
-        return
-    mounts = ("sys/fs/cgroup", "sys/fs/cgroup/unified") if controller == "" else (f"sys/fs/cgroup/{controller}",)
-    # Inside a container the path may name groups that cannot be seen: what is mounted is then the own group.
-    parts = path.strip("/").split("/")
-    for mount in mounts:
-        for depth in range(len(parts) + 1):
-            yield root.joinpath(mount, *parts[:depth])

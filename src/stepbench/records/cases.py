@@ -161,6 +161,7 @@ class Selection(msgspec.Struct, frozen=True):
 
 EVALUATIONS = 5
 """At most, towards the end of one training of a verification."""
+MAX_SEED = 2**32 - 1
 
 
 class Verification(msgspec.Struct, frozen=True):

@@ -11,10 +11,10 @@ import keras
 import tensorflow as tf
 
 from stepbench.errors import StepbenchError
+from stepbench.records.cases import MAX_SEED
 from stepbench.training.fit_data import Batch
 from stepbench.training.step import mark_model, mark_optimizer, mark_tapes
 
-MAX_SEED = 2**32 - 1
 FLOAT64 = "float64"
 
 
