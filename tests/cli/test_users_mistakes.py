@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import places
 import psutil
 import pytest
+from outcomes import Outcome
 
-from stepbench.records.run import FailureKind, Measurement
-from stepbench.records.store import Run, Store
+from stepbench.records.run import FailureKind
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
@@ -35,18 +34,6 @@ model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
 model.compile("sgd", "mse")
 model.fit(np.ones((64, 4)), np.ones((64, 3)), batch_size=8)
 """
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What the command left behind."""
-
-    exit_code: int
-    errors: str
-    run: Run
-
-    def __getitem__(self, workload: str) -> Measurement:
-        return next(found for found in self.run.measurements if found.case.workload == workload)
 
 
 def call(results: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -72,7 +59,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     spawning = script(folder, f'subprocess.Popen(["sleep", "{ASLEEP_S}"])')
     workloads = [*(f"{MISTAKES}:{name.replace('-', '_')}" for name in FAULTY), str(spawning)]
     done = call(folder / "results", "--workload", ",".join(workloads), "--batch-size", "8")
-    return Outcome(done.returncode, done.stderr, Store(folder / "results").read())
+    return Outcome(done.returncode, folder / "results", done.stderr)
 
 
 @pytest.mark.parametrize("workload", FAULTY)

@@ -7,16 +7,15 @@ import os
 import subprocess
 import time
 import uuid
-from dataclasses import dataclass
-from pathlib import Path
 
 import faking
 import places
 import psutil
 import pytest
+from outcomes import Outcome
 
-from stepbench.records.run import FailureKind, Measurement
-from stepbench.records.store import LOGS_FOLDER, RUN_FILE, Run, Store
+from stepbench.records.run import FailureKind
+from stepbench.records.store import LOGS_FOLDER, RUN_FILE
 
 MARK = "STEPBENCH_TEST_RUN"
 ROUNDS = 2
@@ -32,21 +31,6 @@ FAULTY = {
 }
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What the command left behind."""
-
-    exit_code: int
-    errors: str
-    survivors: list[str]
-    folder: Path
-    run: Run
-
-    def __getitem__(self, execution: str) -> Measurement:
-        """What was measured of one execution."""
-        return next(found for found in self.run.measurements if found.case.variant.execution == execution)
-
-
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     results = tmp_path_factory.mktemp("results")
@@ -59,15 +43,14 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
             *("--batch-size", "16", "--data", "synthetic", "--replicates", "1", "--rounds", str(ROUNDS)),
             *("--timeout", "1s", "--no-input-pipeline", "--no-verify", "--no-trace", "--results", str(results)),
         )
-    run = Store(results).read()
-    return Outcome(done.returncode, done.stderr, survivors_after_2_s(mark), results / run.run_id, run)
+    return Outcome(done.returncode, results, done.stderr, survivors_after_2_s(mark))
 
 
-def survivors_after_2_s(mark: str) -> list[str]:
+def survivors_after_2_s(mark: str) -> tuple[str, ...]:
     deadline = time.monotonic() + 2
     while (found := marked(mark)) and time.monotonic() < deadline:
         time.sleep(0.05)
-    return found
+    return tuple(found)
 
 
 def marked(mark: str) -> list[str]:
@@ -105,7 +88,7 @@ def test_a_thread_that_never_rests_disturbs_no_other_case(outcome: Outcome) -> N
 
 
 def test_no_process_outlives_the_command(outcome: Outcome) -> None:
-    assert outcome.survivors == []
+    assert outcome.survivors == ()
 
 
 def test_the_search_for_survivors_would_find_one() -> None:

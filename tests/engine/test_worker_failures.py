@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import places
 import pytest
+from outcomes import Outcome
 
-from stepbench.records.run import FailureKind, Measurement
-from stepbench.records.store import LOGS_FOLDER, Run, Store
+from stepbench.records.run import FailureKind
+from stepbench.records.store import LOGS_FOLDER
 
 pytestmark = pytest.mark.tensorflow
 
@@ -32,19 +32,6 @@ FAULTY = {
 }
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What the command left behind."""
-
-    exit_code: int
-    folder: Path
-    run: Run
-
-    def __getitem__(self, execution: str) -> Measurement:
-        """What was measured of one execution."""
-        return next(found for found in self.run.measurements if found.case.variant.execution == execution)
-
-
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     results = tmp_path_factory.mktemp("results")
@@ -58,8 +45,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
         capture_output=True,
         check=False,
     )
-    run = Store(results).read()
-    return Outcome(done.returncode, results / run.run_id, run)
+    return Outcome(done.returncode, results)
 
 
 def test_a_faulty_variant_has_its_typed_failure(outcome: Outcome) -> None:
