@@ -64,12 +64,12 @@ command_tree = functools.cache(typer.main.get_command)
 def in_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Invoke:
     """Call the command line in this process, which may start no worker."""
     from stepbench import cli
-    from stepbench.engine import pool
+    from stepbench.engine import worker
 
     def start(*_: object) -> None:
         pytest.fail("a worker was started for what could be decided without one")
 
-    monkeypatch.setattr(pool.Worker, "__init__", start)
+    monkeypatch.setattr(worker.Worker, "__init__", start)
     monkeypatch.setattr(typer.main, "get_command", command_tree)
 
     def call(*arguments: str) -> tuple[int, str, str]:

@@ -10,7 +10,7 @@ import pytest
 
 from stepbench.engine import processes
 from stepbench.engine.doctor import ask_tensorflow, read_data, read_disk
-from stepbench.engine.pool import Worker
+from stepbench.engine.worker import Worker
 
 KIBIBYTE = 1024
 

@@ -12,8 +12,9 @@ from builders import ENVIRONMENT, make_case, make_events, make_failed, make_plan
 from stepbench.commands import run as commands
 from stepbench.commands.run import measure_run
 from stepbench.engine.limits import assess
-from stepbench.engine.pool import Pool, WorkerError
+from stepbench.engine.pool import Pool
 from stepbench.engine.rounds import remaining_teams
+from stepbench.engine.worker import WorkerError
 from stepbench.records.cases import Case, Device, Plan
 from stepbench.records.progress import Progress
 from stepbench.records.run import Attainable, Event, Failure, FailureKind, Measurement, Work, WorkFailed, assemble

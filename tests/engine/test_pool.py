@@ -17,9 +17,11 @@ import pytest
 from fake_worker import MUTE
 from processes import ended, soon
 
-from stepbench.engine import pool, processes
+from stepbench.engine import processes
+from stepbench.engine import worker as workers
 from stepbench.engine.asking import describe
-from stepbench.engine.pool import Pool, Worker, WorkerError
+from stepbench.engine.pool import Pool
+from stepbench.engine.worker import Worker, WorkerError
 from stepbench.errors import StepbenchError
 from stepbench.probes.memory import memory_left
 from stepbench.records.cases import GRAPH, Case, Device, Precision, Variant
@@ -154,21 +156,21 @@ def test_how_a_worker_died_is_told_apart(worker: Worker, number: signal.Signals,
 
 
 def test_a_worker_that_closes_its_pipe_and_stays_has_crashed(ready: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "EXIT_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(workers, "EXIT_TIMEOUT_S", 0.1)
     with pytest.raises(WorkerError, match="closed its pipe, but did not exit") as caught:
         ready.ask(prepare("hanging-up"), LONG_S)
     assert caught.value.failure.kind is FailureKind.CRASH
 
 
 def test_a_worker_is_ended_before_memory_runs_out(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "memory_left", lambda: (5 << 30, 100 << 30))
+    monkeypatch.setattr(workers, "memory_left", lambda: (5 << 30, 100 << 30))
     with pytest.raises(WorkerError, match=r"when 5\.0 GiB were left") as caught:
         worker.greet(LONG_S)
     assert caught.value.failure.kind is FailureKind.OUT_OF_MEMORY
 
 
 def test_memory_enough_is_no_reason_to_end_a_worker(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "memory_left", lambda: (20 << 30, 100 << 30))
+    monkeypatch.setattr(workers, "memory_left", lambda: (20 << 30, 100 << 30))
     with pytest.raises(WorkerError) as caught:
         worker.greet(0.4)
     assert caught.value.failure.kind is FailureKind.TIMEOUT
@@ -200,11 +202,12 @@ def test_a_log_that_cannot_be_written_is_said(tmp_path: Path) -> None:
 PARENT = """
 import os, pathlib, signal, sys, time
 from faking import FAKE
-from stepbench.engine import pool, processes
+from stepbench.engine import processes
+from stepbench.engine.worker import Worker
 from fake_worker import MUTE
 
 processes.COMMAND = FAKE
-worker = pool.Worker(pathlib.Path(sys.argv[1]), {MUTE: ""} if sys.argv[2] == "starting" else None)
+worker = Worker(pathlib.Path(sys.argv[1]), {MUTE: ""} if sys.argv[2] == "starting" else None)
 if sys.argv[2] == "stopped":
     worker.greet()
     worker.stop()

@@ -18,7 +18,8 @@ from processes import ended, soon
 
 from stepbench.engine import processes
 from stepbench.engine.asking import describe
-from stepbench.engine.pool import Pool, WorkerError
+from stepbench.engine.pool import Pool
+from stepbench.engine.worker import WorkerError
 from stepbench.errors import StepbenchError
 from stepbench.records.cases import GRAPH, Case, Device, Precision, Variant
 from stepbench.records.protocol import Describe, Prepare

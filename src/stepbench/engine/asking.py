@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from stepbench.engine.pool import Worker, WorkerError
 from stepbench.engine.processes import IMPORT_TIMEOUT_S, SHARED, ForkServerError
+from stepbench.engine.worker import Worker, WorkerError
 from stepbench.errors import StepbenchError
 from stepbench.records.protocol import AnsweredBy, Describe, Described, ReplyT
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from stepbench.engine.asking import ask_once
-from stepbench.engine.pool import KEPT_FREE, WorkerError
+from stepbench.engine.worker import KEPT_FREE, WorkerError
 from stepbench.errors import StepbenchError
 from stepbench.probes.environment import collect
 from stepbench.probes.gpu import read_driver

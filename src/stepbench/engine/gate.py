@@ -11,8 +11,9 @@ from pathlib import Path
 
 import msgspec
 
-from stepbench.engine.pool import Pool, WorkerError
+from stepbench.engine.pool import Pool
 from stepbench.engine.rounds import MAX_TEAM, chunks, prepare
+from stepbench.engine.worker import WorkerError
 from stepbench.engine.worktrees import Checkout
 from stepbench.judge.gate import is_decided
 from stepbench.judge.proof import judge_block, judge_start

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from stepbench.engine.pool import Pool, WorkerError
+from stepbench.engine.pool import Pool
+from stepbench.engine.worker import WorkerError
 from stepbench.probes.memory import memory_left
 from stepbench.records.cases import Case, Device, Plan, Precision
 from stepbench.records.progress import Progress

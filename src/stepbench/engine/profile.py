@@ -10,8 +10,9 @@ from pathlib import Path
 
 import msgspec
 
-from stepbench.engine.pool import Pool, WorkerError
+from stepbench.engine.pool import Pool
 from stepbench.engine.rounds import MAX_TEAM, chunks, prepare
+from stepbench.engine.worker import WorkerError
 from stepbench.errors import StepbenchError
 from stepbench.judge.proof import judge_start, judge_trace
 from stepbench.records.cases import Case, Plan, Tracing

@@ -13,7 +13,8 @@ from typing import TypeVar
 
 import msgspec
 
-from stepbench.engine.pool import Pool, WorkerError
+from stepbench.engine.pool import Pool
+from stepbench.engine.worker import WorkerError
 from stepbench.judge.proof import judge_block, judge_end, judge_start
 from stepbench.records.cases import Case, Plan
 from stepbench.records.progress import Progress, Tell, untold

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import msgspec
 
-from stepbench.engine.pool import Pool, WorkerError
+from stepbench.engine.pool import Pool
 from stepbench.engine.rounds import MAX_TEAM, chunks
+from stepbench.engine.worker import WorkerError
 from stepbench.judge.training import Verdict, is_look, judge_curves
 from stepbench.judge.verify import anchor_of, trains_for
 from stepbench.records.cases import MAX_SEED, Case, Plan, Verification

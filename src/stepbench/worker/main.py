@@ -1,6 +1,6 @@
 """The worker process: one case, measured on orders that come in over a pipe.
 
-Started by :mod:`stepbench.engine.pool` as ``python -m stepbench.worker.main IN OUT PARENT``: the file
+Started by :mod:`stepbench.engine.processes` as ``python -m stepbench.worker.main IN OUT PARENT``: the file
 descriptors of orders and replies, and the parent's process id; or forked from :mod:`stepbench.worker.fork_server`, with
 the seconds that its imports took. Whatever users' code prints goes to the log.
 """
