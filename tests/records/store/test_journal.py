@@ -39,6 +39,17 @@ def test_a_continued_journal_keeps_what_it_held(store: Store) -> None:
     assert store.read(run.run_id).measurements == assemble(PLAN.cases, events)
 
 
+def test_two_processes_never_write_one_journal(store: Store) -> None:
+    run = begin(store)
+    folder = store.folder(run.run_id)
+    with Journal(folder) as opened:
+        opened.append(make_events(GRAPH, 0)[0])
+        with pytest.raises(StepbenchError, match=f"^Another process measures run {run.run_id} now: wait for it"):
+            Journal(folder)
+    with Journal(folder):  # Whoever ended let go of it.
+        assert store.read(run.run_id).measurements[0].replicates
+
+
 @pytest.mark.parametrize("cut", [b"{", b'{"type":"block","case":"cnn', b"\xff\xfe", b"\0" * 64])
 def test_a_last_line_that_was_cut_off_is_tolerated(store: Store, cut: bytes) -> None:
     run = begin(store)

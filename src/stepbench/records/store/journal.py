@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Self
 
 import msgspec
 
+from stepbench.errors import StepbenchError
 from stepbench.records.cases import Case
 from stepbench.records.run import Event, Measurement, assemble
 from stepbench.records.store import files
@@ -25,11 +27,12 @@ class Journal:
         """Continue the journal in ``folder``, or begin one.
 
         Raises:
-            StepbenchError: when it cannot be written.
+            StepbenchError: when it cannot be written, or another process does.
         """
         path = folder / JOURNAL_FILE
         try:
             self._file = path.open("ab")
+            self._lock(folder)
             # A line cut off by a kill would spoil the one that is appended to it.
             self._file.truncate(len(_whole_lines(path.read_bytes())))
         except OSError as error:
@@ -62,6 +65,18 @@ class Journal:
         with self._writing():
             self._file.flush()
             os.fsync(self._file.fileno())
+
+    def _lock(self, folder: Path) -> None:
+        """Be the only process that measures this run; the kernel ends that with the process."""
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.close()
+            raise StepbenchError(
+                f"Another process measures run {folder.name} now: wait for it, or end it and try again."
+            ) from None
+        except OSError:  # A file system that knows no locks.
+            pass
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
