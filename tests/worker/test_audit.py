@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import forcing
@@ -15,6 +16,7 @@ from marks import few
 import stepbench
 from stepbench.records.cases import EAGER, GRAPH, XLA
 from stepbench.training.state import TrainState
+from stepbench.worker import audit
 from stepbench.worker.audit import UpdateAudit
 
 pytestmark = pytest.mark.tensorflow
@@ -126,17 +128,38 @@ def test_the_audit_of_a_second_training_begins_anew() -> None:
 
 
 @pytest.fixture
-def all_large(monkeypatch: pytest.MonkeyPatch) -> None:
+def in_xla(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every check is compiled by XLA."""
-    monkeypatch.setattr("stepbench.worker.audit.LARGE", 1)
+    monkeypatch.setattr("stepbench.worker.audit.COMPILATION_S", 0.0)
 
 
-@pytest.mark.usefixtures("all_large")
+@pytest.mark.usefixtures("in_xla")
 @pytest.mark.parametrize("name", few("dense", of=["dense", "embedding", "two-passes"]))
-def test_large_weights_are_audited_in_xla_alike(name: str) -> None:
+def test_updates_are_audited_in_xla_alike(name: str) -> None:
     assert audited(kinds.KINDS[name], GRAPH, steps=24)[0] == []
     faults, _ = audited(kinds.KINDS[name], "planted-flipped-sign", steps=24)
     assert faults[0].step == 19
+
+
+def test_a_check_is_compiled_once_graphs_have_taken_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = 0
+    value = tf.Variable(1.0)
+
+    def check() -> tuple[tf.Tensor, tf.Tensor]:
+        nonlocal made
+        made += 1
+        return value + 0.0, value + 1.0
+
+    times = iter([0.0, 0.2, 1.0, 1.2, 9.0])
+    monkeypatch.setattr("stepbench.worker.audit.time", SimpleNamespace(perf_counter=lambda: next(times)))
+    monkeypatch.setattr("stepbench.worker.audit.COMPILATION_S", 0.15)
+    run = audit._compiled(check, [value, value])
+    traces = []
+    for _ in range(4):
+        assert [float(one) for one in run()] == [1.0, 2.0]
+        traces.append(made)
+    assert traces == [1, 1, 2, 2]
+    assert list(times) == [9.0], "what is compiled is not timed"
 
 
 class Printing(optimizers.SGD):  # type: ignore[misc] # Keras has no types.
@@ -147,7 +170,7 @@ class Printing(optimizers.SGD):  # type: ignore[misc] # Keras has no types.
         super().update_step(tf.reshape(held, gradient.shape), variable, learning_rate)
 
 
-@pytest.mark.usefixtures("all_large")
+@pytest.mark.usefixtures("in_xla")
 def test_an_optimizer_that_xla_cannot_compile_is_audited_without() -> None:
     workload = kinds.kind("printing", kinds.dense_model, lambda: Printing(0.05))
     assert audited(workload, GRAPH, steps=12) == ([], 12)

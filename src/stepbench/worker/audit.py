@@ -5,6 +5,8 @@ A fault that begins late or comes rarely, such as a momentum that is reset now a
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,7 +17,7 @@ from stepbench.training.state import raw
 from stepbench.worker.forced import ForcedStep, left_alone
 from stepbench.worker.observer import Application
 from stepbench.worker.tensors import short_name, wide
-from stepbench.worker.twin import ROUNDINGS, ROUNDOFF, Fed, OptimizerTwin
+from stepbench.worker.twin import ROUNDINGS, ROUNDOFF, Fed, OptimizerTwin, traced
 
 LIMIT = 20.0
 """How many times what rounding does an update may be off."""
@@ -23,8 +25,8 @@ TURNED_OVER = 0.01
 """Share of a weight's elements of which rounding may turn the sign over, where an optimizer takes signs."""
 LEARNT_FROM = 3
 """Updates of a training from which it is learnt what rounding does to this optimizer."""
-LARGE = 1_000_000
-"""Elements of a weight on average from which XLA, which makes one pass of many, pays for its compilation."""
+COMPILATION_S = 0.25
+"""Roughly what XLA takes to compile the check of one weight, of which it makes one pass over its elements."""
 MOST_FAULTS = 5
 """Told of one training."""
 Check = Callable[[], tuple[tf.Tensor, tf.Tensor]]
@@ -151,20 +153,26 @@ class UpdateAudit:
 
 
 def _compiled(check: Check, weights: Sequence[Any]) -> Check:
-    """The check as a graph; of large weights in XLA, unless an optimizer does what XLA cannot."""
-    graph: Check = tf.function(check, autograph=False)
-    elements = sum(raw(weight).shape.num_elements() for weight in weights)
-    if elements < LARGE * len(weights):
-        return graph
+    """The check as a graph, and in XLA once graphs have taken as long as XLA takes to compile it.
+
+    So it takes at most twice as long as if it had been known how often it is asked for (the ski rental problem: Karlin,
+    Manasse, Rudolph and Sleator, Algorithmica 3, 1988).
+    """
+    graph = traced(check)
     fused: Check = tf.function(check, autograph=False, jit_compile=True)
+    left_s = COMPILATION_S * len(weights)
 
     def run() -> tuple[tf.Tensor, tf.Tensor]:
-        nonlocal fused
-        try:
-            return fused()
-        except tf.errors.OpError:
-            fused = graph
-            return graph()
+        nonlocal left_s
+        if left_s <= 0:
+            try:
+                return fused()
+            except tf.errors.OpError:  # An optimizer does what XLA cannot.
+                left_s = math.inf
+        started = time.perf_counter()
+        found = graph()
+        left_s -= time.perf_counter() - started
+        return found
 
     return run
 

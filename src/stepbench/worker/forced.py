@@ -200,7 +200,8 @@ def assign(variables: Sequence[Any], values: Sequence[Any]) -> None:
     """Give variables values, floating-point ones in the dtype that each has."""
     for variable, value in zip(variables, values, strict=True):
         target = raw(variable)
-        target.assign(tf.cast(value, target.dtype) if target.dtype.is_floating else value)
+        differs = target.dtype.is_floating and np.asarray(value).dtype != target.dtype.as_numpy_dtype
+        target.assign(tf.cast(value, target.dtype) if differs else value)
 
 
 def _perturbed(value: NDArray[Any], size: float, random: np.random.Generator) -> NDArray[Any]:

@@ -57,6 +57,7 @@ class ReferenceMaker:
         self._calls = sorted({case.steps_per_call for case in cases})
         self._steps = {(name, k): self._step(name, k) for name in self._precisions for k in self._calls}
         self._exact = {k: self._float64(k) for k in self._calls}
+        self._initial = self._steps[Precision.FLOAT32, self._calls[0]].snapshot()
 
     def make(self, points: Sequence[int], folder: Path) -> TrajectoryHeader:
         """Write the targets at ``points`` of the trajectory.
@@ -128,8 +129,8 @@ class ReferenceMaker:
 
     def _each_point(self, points: Sequence[int], k: int, take: Callable[[int, Snapshot, Batch], None]) -> None:
         """Train in float32; ``take`` is given each point: how many steps lead there, its state, the next batch."""
-        state = self._task.build(Precision.FLOAT32, self._seed, self._batch_size)
-        train = ForcedStep(state, self._case(state, Precision.FLOAT32, 1), observed=False)
+        train = self._steps.get((Precision.FLOAT32, 1)) or self._step(Precision.FLOAT32, 1)
+        train.force(self._initial)
         begun: dict[int, tuple[Snapshot, list[Batch]]] = {}
         step = 0
 
@@ -141,7 +142,9 @@ class ReferenceMaker:
                 batches.append(batch)
                 if len(batches) == k:
                     del begun[start]
+                    here = train.snapshot()
                     take(start, snapshot, stacked(batches))
+                    train.force(here)
             if not begun and step >= max(points):
                 raise Enough
             train.call(batch)

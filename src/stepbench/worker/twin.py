@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -25,6 +25,11 @@ ROUNDINGS = 64 * ROUNDOFF
 """What computing an update in float32 may add: 1 - beta, say, loses ten bits when beta is kept in float32."""
 SHAKE = 16 * ROUNDOFF
 """By how much gradients and slots are changed to see what their rounding does: a sign may turn over."""
+
+
+Change = Callable[[Sequence[Any], Sequence[Any]], list[tf.Tensor]]
+"""Of each weight, made of all weights and their gradients."""
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +50,7 @@ class OptimizerTwin:
     def __init__(self, twin: TrainState, variant: TrainState) -> None:
         """Pair the weights of the float64 state with the variant's."""
         self._optimizers = [inner_optimizer(one) for one in twin.optimizers]
+        self._changes: dict[tuple[int, ...], Change] = {}
         self._weights = {id(raw(theirs)): mine for theirs, mine in zip(variant.weights, twin.weights, strict=True)}
         for mine, theirs in zip(self._optimizers, map(inner_optimizer, variant.optimizers), strict=True):
             if theirs.built and not mine.built:  # By a step that does not even trace in float64.
@@ -64,12 +70,12 @@ class OptimizerTwin:
         """
         optimizer = self._optimizers[fed.optimizer]
         state = [raw(variable).numpy() for variable in optimizer.variables]
-        right = self._change(optimizer, fed, 0.0)
+        right = self._change(fed, 0.0)
         end = [raw(variable).numpy() for variable in optimizer.variables]
         shaken = []
         for sign in (1, -1):
             assign(optimizer.variables, [_shaken(value, -sign) for value in state])
-            shaken.append(self._change(optimizer, fed, sign * SHAKE))
+            shaken.append(self._change(fed, sign * SHAKE))
         assign(optimizer.variables, end)
         errors = []
         for index, weight in enumerate(fed.weights):
@@ -88,7 +94,7 @@ class OptimizerTwin:
             errors.append(tensor_error(variable.name, mine, right, ROUNDINGS * float(np.linalg.norm(right))))
         return tuple(errors)
 
-    def function_of(self, weights: Sequence[Any], optimizer: int) -> Callable[..., list[tf.Tensor]]:
+    def function_of(self, weights: Sequence[Any], optimizer: int) -> Change:
         """What makes an update in TensorFlow, from weights and gradients: the change of each weight."""
         mine = [self._weights[id(raw(weight))] for weight in weights]
 
@@ -103,16 +109,31 @@ class OptimizerTwin:
 
         return change
 
-    def _change(self, optimizer: Any, fed: Fed, shake: float) -> list[Array]:
-        weights = [self._weights[id(raw(weight))] for weight in fed.weights]
-        assign(weights, fed.before)
-        gradients = [
-            _fitting(_as_tensor(gradient, shake), weight)
-            for gradient, weight in zip(fed.gradients, weights, strict=True)
+    def _change(self, fed: Fed, shake: float) -> list[Array]:
+        key = (fed.optimizer, *(id(raw(weight)) for weight in fed.weights))
+        if key not in self._changes:
+            self._changes[key] = traced(self.function_of(fed.weights, fed.optimizer))
+        before = [tf.constant(value) for value in fed.before]
+        return [
+            wide(change) for change in self._changes[key](before, [_as_tensor(one, shake) for one in fed.gradients])
         ]
-        with policy_of(FLOAT64):
-            optimizer.apply(gradients, weights)
-        return [wide(raw(weight)) - value for weight, value in zip(weights, fed.before, strict=True)]
+
+
+def traced(function: Callable[..., Result]) -> Callable[..., Result]:
+    """The function as a graph, in which many small operations take less; as it is where an optimizer has no graph."""
+    chosen: Callable[..., Result] = tf.function(function, autograph=False, reduce_retracing=True)
+
+    def call(*arguments: Any) -> Result:
+        nonlocal chosen
+        try:
+            return chosen(*arguments)
+        except tf.errors.OpError:
+            raise
+        except Exception:  # noqa: BLE001 - users' optimizers may raise anything; what is wrong in both is raised below.
+            chosen = function
+            return function(*arguments)
+
+    return call
 
 
 def _as_tensor(gradient: Gradient, shake: float) -> Any:
