@@ -19,6 +19,7 @@ from xprof.protobuf.op_stats_pb2 import OpStats
 
 from stepbench import cli
 from stepbench.engine import gate as measuring
+from stepbench.engine.processes import SHARED
 from stepbench.judge import gate as regression
 from stepbench.judge.gate import judge_gate
 from stepbench.records.gate import Gate, SideName
@@ -114,6 +115,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
     output = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(output):
         patch.setattr(regression, "LOOKS", LOOKS)
+        patch.setattr(SHARED, "renew", lambda: None)  # Pairs from one interpreter: looked at in test_processes.py.
         patch.setattr(measuring, "FEWEST_QUADS", 3)
         patch.setattr(measuring, "QUADS_S", 0.5)
         patch.setattr(sys, "argv", command)

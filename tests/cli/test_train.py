@@ -75,7 +75,8 @@ def test_training_that_was_killed_continues_as_if_it_had_not_been(
     assert training.returncode == -signal.SIGKILL
     assert not (checkpoint / "epoch-0003.npz").exists(), "it was killed too late to show anything"
 
-    continued = train(*options)
+    assert train_here(*options, monkeypatch=monkeypatch) == 0
+    continued = capsys.readouterr().out.splitlines()
     assert epochs(continued) == epochs(uninterrupted)
     assert any(line.startswith("(continued from the checkpoint of epoch ") for line in continued)
     assert continued[-2] == uninterrupted[-2]

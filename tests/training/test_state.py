@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from built import ready
+from marks import few
 from workloads import kinds
 
 import stepbench
@@ -27,7 +28,7 @@ def named(workload: stepbench.Workload) -> str:
     return workload.name
 
 
-@pytest.mark.parametrize("precision", Precision)
+@pytest.mark.parametrize("precision", few(Precision.FLOAT32, Precision.MIXED_FLOAT16, of=Precision))
 def test_built_in_model_is_the_published_one_in_every_precision(precision: Precision) -> None:
     ours = ready(load_workload("cifar-cnn"), precision=precision, batch_size=2)
     model = ours.state.model
@@ -65,7 +66,9 @@ def test_variables_are_all_that_a_step_changes_each_once(workload: stepbench.Wor
 
 
 @pytest.mark.parametrize(
-    "workload", [kinds.functional, kinds.compute_loss, kinds.gan, kinds.batch_normalised], ids=named
+    "workload",
+    few(kinds.batch_normalised, of=[kinds.functional, kinds.compute_loss, kinds.gan, kinds.batch_normalised]),
+    ids=named,
 )
 def test_a_seed_gives_the_same_weights_under_every_precision(workload: stepbench.Workload) -> None:
     def weights(seed: int, precision: Precision = Precision.FLOAT32) -> list[Any]:

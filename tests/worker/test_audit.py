@@ -24,7 +24,7 @@ pytestmark = pytest.mark.tensorflow
 STEPS = 60
 
 
-@pytest.mark.parametrize("optimizer", few("momentum", "lion", of=kinds.OPTIMIZERS))
+@pytest.mark.parametrize("optimizer", few("lion", of=kinds.OPTIMIZERS))
 def test_an_innocent_training_is_passed_with_every_optimizer(optimizer: str) -> None:
     faults, count = audited(forcing.with_optimizer("dense", optimizer), GRAPH, steps=STEPS)
     assert (faults, count) == ([], STEPS)
