@@ -64,7 +64,7 @@ def seconds(value: float | None) -> str:
     """``480 ms``, ``2.31 s``."""
     if value is None:
         return ABSENT
-    unit, factor = next((unit, factor) for least, unit, factor in _SECONDS if value >= least)
+    unit, factor = next((unit, factor) for least, unit, factor in _SECONDS if abs(value) >= least)
     return f"{number(value * factor)} {unit}"
 
 

@@ -1,0 +1,110 @@
+"""Stored files that someone else wrote: every reader shows what it can, or says one sentence."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import places
+import pytest
+from invoking import Invoke
+
+from stepbench.records.store import RUN_FILE
+
+KEPT_RUN = places.ROOT / "results" / "20261122-150828-4f90" / RUN_FILE
+KEPT_CASES = ("cifar-cnn/eager/float32/cpu/b64", "cifar-cnn/graph/float32/cpu/b64")
+SPOILT: tuple[Any, ...] = (
+    None,
+    -1,
+    0,
+    1,
+    -0.5,
+    1e-320,
+    1e308,
+    -1e308,
+    2**63,
+    "",
+    "\x00",
+    "x/..",
+    True,
+    [],
+    {},
+    [[]],
+    {"": None},
+)
+"""What takes the place of a value."""
+TRIALS = 40
+"""Of each command; twenty times as many among the slow tests."""
+READERS = {
+    "text": ("report", "one"),
+    "json": ("report", "one", "--format", "json"),
+    "markdown": ("report", "one", "--format", "markdown"),
+    "csv": ("report", "one", "--format", "csv"),
+    "page": ("report", "one", "--format", "html", "--output", "-"),
+    "compare": ("compare", "two", "one"),
+    "history": ("history",),
+    "explain": ("explain", "graph/float32", "eager/float32", "--run", "one"),
+}
+
+
+def spoilt(value: Any, rng: random.Random) -> Any:
+    """The value with one of its parts, however deep, replaced, left out or said twice."""
+    found = copy.deepcopy(value)
+    part = found
+    while True:
+        key = rng.choice(list(part) if isinstance(part, dict) else range(len(part)))
+        if isinstance(part[key], dict | list) and part[key] and rng.random() < 0.9:
+            part = part[key]
+            continue
+        match rng.randrange(6):
+            case 0:
+                del part[key]
+            case 1 if isinstance(part, list):
+                part.append(part[key])
+            case _:
+                part[key] = rng.choice(SPOILT)
+        return found
+
+
+@pytest.fixture(scope="module")
+def kept() -> dict[str, Any]:
+    """A run as it is stored, of two cases, with all that there may be: blocks, traces, work, curves."""
+    run: dict[str, Any] = json.loads(KEPT_RUN.read_text())
+
+    def of_two(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [one for one in found if case_id(one.get("case", one)) in KEPT_CASES]
+
+    run["measurements"] = of_two(run["measurements"])
+    run["plan"]["cases"] = of_two(run["plan"]["cases"])
+    return run
+
+
+def case_id(case: dict[str, Any]) -> str:
+    variant = case["variant"]
+    parts = (case["workload"], variant["execution"], variant["precision"], case["device"], f"b{case['batch_size']}")
+    return "/".join(parts)
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("trials", [TRIALS, pytest.param(20 * TRIALS, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("reader", READERS)
+def test_every_reader_of_a_run_that_was_tampered_with_ends_in_order(
+    reader: str, trials: int, kept: dict[str, Any], in_process: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rng = random.Random(f"{reader}/{trials}")  # noqa: S311 - it spoils.
+    for name in ("one", "two"):
+        (tmp_path / "results" / name).mkdir(parents=True)
+        (tmp_path / "results" / name / RUN_FILE).write_text(json.dumps({**kept, "run_id": name}))
+    codes = set()
+    for _ in range(trials):
+        text = json.dumps(spoilt({**kept, "run_id": "one"}, rng))
+        (tmp_path / "results" / "one" / RUN_FILE).write_text(text)
+        code, out, err = in_process(*READERS[reader])
+        assert code in (0, 1, 2, 3), err
+        assert code == 0 or out or len(err.splitlines()) == 1, (code, err)
+        codes.add(code)
+    assert codes != {2}, "what does not matter is passed over"
