@@ -128,8 +128,11 @@ class FakeWorker:
         if isinstance(order, Train):
             return _train(order)
         if isinstance(order, Recompute):
-            kept = len(list(Path(order.folder).iterdir()))
-            return Recomputed(_agreement(order.case, wrong="wrong-midway").points * kept)
+            kept = list(Path(order.folder).iterdir())
+            assert all(path.read_text() == order.case.id for path in kept), "of no other case"
+            if order.case.variant.execution == "losing":
+                return _failed("RuntimeError: planted in the reference")
+            return Recomputed(_agreement(order.case, wrong="wrong-midway").points * len(kept))
         _misbehave(order.case, self._replies)
         assert Path(order.folder, "trajectory").read_bytes() == b"a trajectory"
         return Agreed(_agreement(order.case))
@@ -154,15 +157,15 @@ def _without_case(order: Describe | Attain | Count | Examine) -> Reply:
 def _train(order: Train) -> Trained | Failed:
     execution = order.case.variant.execution
     time.sleep(BLOCK_S)
-    if execution == "raising-midway":
-        return _failed("RuntimeError: planted in step 61")
     for point in order.points:
         Path(order.folder).mkdir(exist_ok=True)
-        Path(order.folder, str(point)).touch()
+        Path(order.folder, str(point)).write_text(order.case.id)
+    if execution == "raising-midway":
+        return _failed("RuntimeError: planted in step 61")
     losses = [1.0 + 0.01 * order.seed + 1 / (1 + step) for step in range(order.steps)]
     if execution == "nan-midway":
         return Trained(Curve(order.seed, (*losses[:60], None)))
-    if execution in ("faulty-midway", "wrong-midway"):
+    if execution == "faulty-midway":
         losses[-1] += 1e-9
     faults = (Fault(49, "update of dense/kernel is off"),) if execution == "faulty-midway" else ()
     tests = tuple(Test(step, 1.0, figures={"accuracy": 0.9}) for step in order.tests)

@@ -39,6 +39,8 @@ def test_the_innocent_are_equivalent_and_a_planted_bug_is_different_for_its_own_
     events = Events()
     verify(plan, [Measurement(case) for case in cases], events, tmp_path)  # type: ignore[arg-type] # It stands in for a journal.
     found = judge_cases(assemble(cases, events), SETTINGS)
+    trained = [found for found in assemble(cases, events) if found.curves]
+    assert all(curve.points for found in trained for curve in found.curves)
     verdicts = [found[case].verdict for case in cases]
     assert verdicts == [*[Verdict.EQUIVALENT] * 3, Verdict.DIFFERENT]
     why = found[cases[3]].why[0]

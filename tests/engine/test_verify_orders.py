@@ -17,7 +17,7 @@ from stepbench.judge.verify import judge_cases
 from stepbench.records.cases import MAX_SEED, Case, Verification
 from stepbench.records.progress import Progress
 from stepbench.records.run import Event, FailureKind, Measurement, assemble
-from stepbench.records.store import LOGS_FOLDER
+from stepbench.records.store import LOGS_FOLDER, slug
 
 SETTINGS = Verification(seeds=4, steps=90)
 EAGER, GRAPH, XLA, HALF, OWN = (
@@ -117,6 +117,31 @@ def test_what_goes_wrong_is_its_cases_own(tmp_path: Path) -> None:
     # None trains once it is decided: not at all what level 1 found wrong, not again where a fault was seen.
     trainings = found.trainings()
     assert [trainings[case] for case in (wrong, crashing, raising, diverging, faulty)] == [0, 0, 0, 1, 1]
+
+
+def test_a_reference_that_is_lost_costs_its_comparisons_alone_which_is_said(tmp_path: Path) -> None:
+    losing, after = own("losing"), own("own")
+    found = Verified((GRAPH, HALF, losing, after), tmp_path).run()
+    assert {found.verdict(case) for case in found.cases} == {Verdict.EQUIVALENT}
+    curves = [curve for case in found.trainings() for curve in found.of(case).curves]
+    lost = [curve for curve in curves if not curve.points]
+    assert 0 < len(lost) < len(curves)
+    assert {curve.not_recomputed for curve in lost} == {"RuntimeError: planted in the reference"}
+    why = judge_cases(found.measured, SETTINGS)[HALF].why
+    assert any("could not be recomputed as it trained: RuntimeError: planted" in sentence for sentence in why)
+
+
+def test_a_verification_that_was_killed_midway_goes_on_with_what_all_cases_need(tmp_path: Path) -> None:
+    whole = Verified((GRAPH, HALF, OWN), tmp_path / "whole").run()
+    (tmp_path / "cut").mkdir()
+    stale = tmp_path / "cut" / f".trajectory-{slug('tiny/cpu/b64')}"
+    for cut in range(1, len(whole.events)):
+        again = Verified(whole.cases, tmp_path / "cut", list(whole.events[:cut])).run()
+        assert again.trainings() == whole.trainings()
+        assert all(curve.points for case in again.trainings() for curve in again.of(case).curves)
+        stale.mkdir()
+        (stale / "41").write_text("of whom it may have been")
+    assert {found.verification_failure for found in again.measured} == {None}
 
 
 def test_without_a_trajectory_no_case_is_verified_and_each_says_why(tmp_path: Path) -> None:

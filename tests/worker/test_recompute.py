@@ -8,15 +8,13 @@ from typing import Any
 import forcing
 import kinds
 import pytest
-import tensorflow as tf
+from forcing import case_of
 from marks import few
 
-import stepbench
 from stepbench.judge.one_step import complaints_of
-from stepbench.records.cases import EAGER, GRAPH, XLA
+from stepbench.records.cases import BEGINS_AFTER, EAGER, GRAPH, XLA, Case
 from stepbench.records.protocol import Train
 from stepbench.records.verify import Point
-from stepbench.training.state import TrainState
 from stepbench.training.task import Task, open_task
 from stepbench.worker import verify
 from stepbench.worker.reference import ReferenceMaker
@@ -28,28 +26,7 @@ STEPS = 12
 POINTS = (2, 9)
 
 
-@stepbench.variant("late-loss")
-def late_loss(state: TrainState) -> Any:
-    """From the sixth step on the loss is too large, and its gradients too; what optimizers make of these is right."""
-    calls = tf.Variable(0)
-    original = state.model.compute_loss
-
-    def larger(*args: Any, **kwargs: Any) -> Any:
-        loss = original(*args, **kwargs)
-        return loss * tf.cast(tf.where(calls > STEPS // 2, 1.5, 1.0), loss.dtype)
-
-    state.model.compute_loss = larger
-
-    def step(*parts: Any) -> Any:
-        calls.assign_add(1)
-        return state.step(parts)
-
-    return tf.function(step, autograph=False)
-
-
-def recomputed(
-    workload: forcing.Kind, execution: str, precision: str, folder: Path, patch: pytest.MonkeyPatch
-) -> tuple[Point, ...]:
+def recomputed(workload: forcing.Kind, case: Case, folder: Path, patch: pytest.MonkeyPatch) -> tuple[Point, ...]:
     """Two steps of a training, compared."""
     task = open_task(workload, forcing.SOURCE)
 
@@ -57,7 +34,6 @@ def recomputed(
         return task
 
     patch.setattr(verify, "task_named", given)
-    case = forcing.case_of(execution, precision)
     order = Train(case, "kind", (), "synthetic", 0, STEPS, (), POINTS, str(folder / "kept"))
     with forcing.own_tapes():
         maker = ReferenceMaker(task, (case,), seed=0)
@@ -86,7 +62,7 @@ INNOCENT = [
 def test_an_innocent_trainings_steps_are_the_references_from_where_it_was(
     name: str, execution: str, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    points = recomputed(kinds.KINDS[name], execution, precision, tmp_path, monkeypatch)
+    points = recomputed(kinds.KINDS[name], case_of(execution, precision), tmp_path, monkeypatch)
     assert len(points) == len(POINTS)
     assert all(point.loss.error is not None and point.changes for point in points)
     assert complaints_of(points) == ()
@@ -99,6 +75,14 @@ def test_an_innocent_trainings_steps_are_the_references_from_where_it_was(
 def test_a_loss_that_is_wrong_from_some_step_on_is_seen_there(
     name: str, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    points = recomputed(kinds.KINDS[name], "late-loss", precision, tmp_path, monkeypatch)
+    monkeypatch.setitem(BEGINS_AFTER, "planted-late-loss", STEPS // 2)
+    points = recomputed(kinds.KINDS[name], case_of("planted-late-loss", precision), tmp_path, monkeypatch)
     assert complaints_of(points[:1]) == ()
-    assert any(complaint.startswith("loss is 1.5") for complaint in complaints_of(points[1:]))
+    assert any(complaint.startswith("loss is 2.000") for complaint in complaints_of(points[1:]))
+
+
+def test_so_are_those_of_calls_of_several_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    points = recomputed(kinds.KINDS["dense"], case_of(GRAPH, steps_per_call=3), tmp_path, monkeypatch)
+    assert [point.step for point in points] == [0, 9], "the first of a call"
+    assert all(point.changes for point in points)
+    assert complaints_of(points) == ()

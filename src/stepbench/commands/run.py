@@ -91,9 +91,9 @@ def measure_run(run: Run, store: Store, tell: Tell = untold, budget_s: float | N
     from stepbench.engine.verify import verify
 
     folder = store.folder(run.run_id)
-    teams = remaining_teams(run.plan, run.measurements)
     try:
         with Journal(folder) as journal:
+            teams = remaining_teams(run.plan, store.read(run.run_id).measurements)  # As nobody else changes it now.
             measure(run.plan, teams, journal, folder / LOGS_FOLDER, tell, budget_s)
             if run.plan.replicates:
                 timed = store.read(run.run_id)

@@ -121,7 +121,7 @@ class ForkServer:
         order = {
             "argv": [str(self._import_s)],
             "environment": dict(wiring.environment),
-            "folder": None if wiring.folder is None else str(wiring.folder),
+            "folder": str(wiring.folder or Path.cwd()),
         }
         answer, descriptors = self._ask(order, (wiring.orders, wiring.replies, wiring.output))
         return _Forked(self, int(answer["pid"]), descriptors[0])
@@ -143,9 +143,13 @@ class ForkServer:
     def _ask(self, order: dict[str, Any], descriptors: Sequence[int] = ()) -> tuple[dict[str, Any], list[int]]:
         try:
             socket.send_fds(self._socket, [json.dumps(order).encode()], list(descriptors))
+            return self._answer(FORK_TIMEOUT_S)
         except OSError as error:
+            self.close()
             raise ForkServerError(f"the process that forks workers does not listen ({error.strerror})") from error
-        return self._answer(FORK_TIMEOUT_S)
+        except BaseException:  # An answer that comes later must not be taken for another's.
+            self.close()
+            raise
 
     def _answer(self, timeout_s: float) -> tuple[dict[str, Any], list[int]]:
         if not select.select([self._socket], [], [], timeout_s)[0]:

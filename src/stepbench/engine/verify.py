@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import itertools
 import random
-import shutil
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -13,13 +12,13 @@ from pathlib import Path
 import msgspec
 
 from stepbench.engine.pool import Pool
+from stepbench.engine.reference import ReferenceWorker
 from stepbench.engine.rounds import MAX_TEAM, chunks
-from stepbench.engine.worker import WorkerError
 from stepbench.judge.training import Verdict, is_look, judge_curves
 from stepbench.judge.verify import anchor_of, trains_for
 from stepbench.records.cases import MAX_SEED, Case, Plan, Verification
 from stepbench.records.progress import Progress
-from stepbench.records.protocol import Agree, MakeTrajectory, Recompute, Train
+from stepbench.records.protocol import Agree, Train
 from stepbench.records.run import (
     AgreementMeasured,
     CurveMeasured,
@@ -28,11 +27,9 @@ from stepbench.records.run import (
     VerifyingEvent,
     grown,
 )
-from stepbench.records.store import LOGS_FOLDER, Journal, slug
-from stepbench.records.verify import Curve
+from stepbench.records.store import LOGS_FOLDER, Journal
+from stepbench.records.verify import Curve, Point
 
-REFERENCE = "reference"
-"""The worker that takes the reference's steps."""
 RECOMPUTED = 2
 """Steps of each training that the reference takes too, from the same state."""
 STEP_TIMEOUT_S = 1.0
@@ -77,10 +74,10 @@ class _GroupVerification:
         self._settings = settings
         self._known = {measurement.case: measurement for measurement in measured}
         self._journal = journal
-        self._folder = folder
         self._report = report
+        self._timeout_s = plan.timeout_s + STEP_TIMEOUT_S * settings.steps
         self._pool = Pool[Case](folder / LOGS_FOLDER, forks=plan.forks)
-        self._reference = Pool[str](folder / LOGS_FOLDER, forks=plan.forks)
+        self._reference = ReferenceWorker(plan, tuple(self._known), folder, self._timeout_s)
         self._trainings = 0
         self._of_trainings = 0
 
@@ -88,69 +85,40 @@ class _GroupVerification:
         """Level 1 for every case, then level 2 for those that train on behalf of others."""
         todo = [case for case, known in self._known.items() if not known.agreement and not known.verification_failure]
         with self._pool, self._reference:
-            if todo and not self._make_trajectory(todo, self._settings.points):
-                return
-            teams = chunks(todo, MAX_TEAM)
-            for team in teams:
-                self._agree_all(team)
-                if len(teams) > 1:  # Else they stay, as some of them are to train.
-                    self._keep(())
+            if todo:
+                self._agree_all(todo)
+                self._reference.clear()  # It is large, and all that it was for is known.
             self._train_where_needed()
-            self._clear()
+
+    def _agree_all(self, cases: Sequence[Case]) -> None:
+        """Level 1: every case takes a step from each point of the trajectory; without one none can be verified."""
+        self._say("following the reference trajectory")
+        self._reference.follow(self._settings.points)
+        if failure := self._reference.failure:
+            for case in cases:
+                self._take(VerificationFailed(case.id, failure), case)
+            return
+        teams = chunks(cases, MAX_TEAM)
+        for team in teams:
+            self._say(f"starting {len(team)} workers to compare steps")
+            self._start(team)
+            self._each(team, self._agree)
+            if len(teams) > 1:  # Else they stay, as some of them are to train.
+                self._keep(())
 
     def _train_where_needed(self) -> None:
         """Level 2: the anchor, and whoever trains for themselves or for others."""
         anchor = next(filter(None, (anchor_of(case, self._known) for case in self._known)), None)
-        if anchor is None or not self._settings.seeds:
-            return
-        others = self._trainees(anchor.case)
-        if not others:
+        others = self._trainees(anchor.case) if anchor and self._settings.seeds else []
+        if anchor is None or not others:
             return
         self._of_trainings = self._settings.seeds * (1 + len(others))
-        # Where level 1 was known before, one point is enough to know what cases are held against.
-        first = self._settings.points[:1]
-        if REFERENCE not in self._reference and not self._make_trajectory([anchor.case, *others], first):
-            return
-        self._clear()  # It is large, and all that it was for is known.
+        is_wanted = not self._reference.failure and any(self._is_comparable(case) for case in others)
+        if is_wanted and not self._reference.is_ready:
+            # Level 1 was known before: one point is enough to know what cases are held against.
+            self._reference.follow(self._settings.points[:1])
         for team in chunks(others, MAX_TEAM - 1):
             self._train_all(anchor.case, team)
-
-    def _clear(self) -> None:
-        shutil.rmtree(self._trajectory, ignore_errors=True)
-
-    @property
-    def _trajectory(self) -> Path:
-        workload, device, batch_size = next(iter(self._known)).group
-        return self._folder / f".trajectory-{slug(f'{workload}/{device}/b{batch_size}')}"
-
-    def _make_trajectory(self, cases: Sequence[Case], points: tuple[int, ...]) -> bool:
-        """Make the reference trajectory; without one no case can be verified."""
-        case, plan = cases[0], self._plan
-        order = MakeTrajectory(
-            workload=plan.workloads[case.workload],
-            data=plan.data,
-            device=case.device,
-            cases=tuple(cases),
-            seed=plan.seed,
-            points=points,
-            folder=str(self._trajectory.absolute()),
-        )
-        self._say("following the reference trajectory")
-        try:
-            self._reference.start(REFERENCE, "verify")
-            self._reference.greet(REFERENCE)
-            self._reference.ask(REFERENCE, order, plan.timeout_s + STEP_TIMEOUT_S * self._settings.steps)
-        except WorkerError as error:
-            for live in cases:
-                self._take(VerificationFailed(live.id, error.failure), live)
-            return False
-        return True
-
-    def _agree_all(self, cases: Sequence[Case]) -> None:
-        """Level 1: every case takes a step from each point of the trajectory."""
-        self._say(f"starting {len(cases)} workers to compare steps")
-        self._start(cases)
-        self._each(cases, self._agree)
 
     def _start(self, cases: Sequence[Case]) -> None:
         """Start the workers of those cases that have none."""
@@ -167,9 +135,9 @@ class _GroupVerification:
     def _agree(self, case: Case) -> None:
         plan = self._plan
         self._say(f"comparing steps of {case.id}")
-        folder = str(self._trajectory.absolute())
+        folder = str(self._reference.folder)
         order = Agree(case, plan.workloads[case.workload], plan.plugins, plan.data, plan.seed, folder)
-        reply, _ = self._pool.ask(case, order, plan.timeout_s + STEP_TIMEOUT_S * self._settings.steps)
+        reply, _ = self._pool.ask(case, order, self._timeout_s)
         self._take(AgreementMeasured(case.id, reply.agreement), case)
 
     def _trainees(self, anchor: Case) -> list[Case]:
@@ -198,39 +166,43 @@ class _GroupVerification:
             return
         plan, steps = self._plan, self._settings.steps
         self._say(f"training {case.id}, seed {seed} ({len(known.curves) + 1} of at most {self._settings.seeds})")
+        points = self._drawn(case, seed) if self._reference.is_ready and self._is_comparable(case) else ()
         order = Train(
-            case,
-            plan.workloads[case.workload],
-            plan.plugins,
-            plan.data,
-            seed,
-            steps,
-            self._settings.tests,
-            self._recomputed(known, seed),
-            str(self._trajectory.absolute()),
+            case=case,
+            workload=plan.workloads[case.workload],
+            plugins=plan.plugins,
+            data=plan.data,
+            seed=seed,
+            steps=steps,
+            tests=self._settings.tests,
+            points=points,
+            folder=str(self._reference.folder),
         )
-        reply, _ = self._pool.ask(case, order, plan.timeout_s + STEP_TIMEOUT_S * steps)
-        curve = self._compared(order, reply.curve)
+        self._reference.clear()  # Of a training that failed.
+        reply, _ = self._pool.ask(case, order, self._timeout_s)
+        curve = self._recomputed(case, reply.curve) if self._is_comparable(case) else reply.curve
         self._trainings += 1
         self._take(CurveMeasured(case.id, curve), case)
 
-    def _recomputed(self, known: Measurement, seed: int) -> tuple[int, ...]:
-        """Steps of a training that the reference takes too: one of each equal part, at random."""
-        if known.agreement is None or known.agreement.not_comparable:
-            return ()
-        random_step = random.Random(f"{self._plan.seed}/{known.case.id}/{seed}")  # noqa: S311 - it draws a sample.
-        edges = [self._settings.steps * part // RECOMPUTED for part in range(RECOMPUTED + 1)]
-        return tuple(random_step.randrange(low, high) for low, high in itertools.pairwise(edges) if low < high)
+    def _is_comparable(self, case: Case) -> bool:
+        """Whether the reference takes the same steps, but for rounding."""
+        agreement = self._known[case].agreement
+        return agreement is not None and not agreement.not_comparable
 
-    def _compared(self, order: Train, curve: Curve) -> Curve:
-        """The training with some of its steps compared with the reference's."""
-        if not order.points:
-            return curve
-        self._say(f"taking steps of {order.case.id} again")
-        again = Recompute(order.case, order.folder)
-        reply, _ = self._reference.ask(REFERENCE, again, self._plan.timeout_s + STEP_TIMEOUT_S * self._settings.steps)
-        self._clear()
-        return msgspec.structs.replace(curve, points=reply.points)
+    def _drawn(self, case: Case, seed: int) -> tuple[int, ...]:
+        """Steps of a training that the reference takes too: one of each equal part, at random."""
+        drawing = random.Random(f"{self._plan.seed}/{case.id}/{seed}")  # noqa: S311 - it draws a sample.
+        edges = [self._settings.steps * part // RECOMPUTED for part in range(RECOMPUTED + 1)]
+        return tuple(drawing.randrange(low, high) for low, high in itertools.pairwise(edges) if low < high)
+
+    def _recomputed(self, case: Case, curve: Curve) -> Curve:
+        """The training with those of its steps compared that the reference took too, or why none could be."""
+        points: tuple[Point, ...] = ()
+        if self._reference.is_ready:
+            self._say(f"taking steps of {case.id} again")
+            points = self._reference.recompute(case)
+        failure = self._reference.failure
+        return msgspec.structs.replace(curve, points=points, not_recomputed=failure.message if failure else "")
 
     def _is_decided(self, case: Case, anchor: Case) -> bool:
         """Whether more trainings of this case would tell nothing new."""

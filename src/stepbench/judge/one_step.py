@@ -37,7 +37,9 @@ def complaints(agreement: Agreement) -> tuple[str, ...]:
 
 @functools.lru_cache(maxsize=1024)  # Every case asks it of every other that might be its twin.
 def complaints_of(points: tuple[Point, ...]) -> tuple[str, ...]:
-    """What is wrong with a step at some points, at least one, likewise."""
+    """What is wrong with a step at some points, likewise."""
+    if not points:
+        return ()
     found = [_judge("loss", [point.loss for point in points], points)]
     for part, title in _PARTS.items():
         by_name: dict[str, list[tuple[TensorError, Point]]] = {}

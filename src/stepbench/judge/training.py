@@ -28,6 +28,8 @@ ERROR = 0.05
 """The chance, over all looks, to call variants equivalent that differ by the margin, or different that do not."""
 FIRST_LOOK = 4
 LOOK_EVERY = 2
+FEWEST_POINTS = 4
+"""Of a case and of the reference each, from which their steps are judged: the median of fewer is that of chance."""
 LOSS = "final training loss"
 MOST_FAULTS = 3
 """Told of the audit of the updates."""
@@ -97,7 +99,7 @@ def _faults(mine: Sequence[Curve], reference: Sequence[Curve]) -> tuple[str, ...
 def _wrong_steps(mine: Sequence[Curve], reference: Sequence[Curve]) -> tuple[str, ...]:
     """What the reference, taking some of the steps too, found; nothing where the reference's own do not stand it."""
     seen, others = (tuple(point for curve in curves for point in curve.points) for curves in (mine, reference))
-    if not seen or (others and complaints_of(others)):
+    if min(len(seen), len(others)) < FEWEST_POINTS or complaints_of(others):
         return ()
     return tuple(f"as it trained, {complaint}" for complaint in complaints_of(seen))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from stepbench.judge.one_step import agrees, complaints
+from stepbench.judge.one_step import agrees, complaints, complaints_of
 from stepbench.judge.training import Equivalence, Verdict, judge_curves
 from stepbench.records.cases import DEFAULT_EXECUTIONS, GRAPH, Case, Precision, Variant, Verification
 from stepbench.records.run import Measurement
@@ -70,7 +70,8 @@ def _is_twin(measurement: Measurement, other: Measurement) -> bool:
         return agrees(measurement.agreement)
     others = {curve.seed: curve.losses for curve in other.curves}
     return bool(measurement.curves) and all(
-        others.get(curve.seed) == curve.losses and not curve.faults for curve in measurement.curves
+        others.get(curve.seed) == curve.losses and not curve.faults and not complaints_of(curve.points)
+        for curve in measurement.curves
     )
 
 
@@ -123,6 +124,8 @@ def _notes(measurement: Measurement, trained: Measurement) -> tuple[str, ...]:
         notes.append(f"level 1 is against {agreement.reference}: {why}")
     if trained.curves and all(curve.initial and not curve.audited for curve in trained.curves):
         notes.append("no optimizer makes its updates, so they were not audited as it trained")
+    if lost := next((curve.not_recomputed for curve in trained.curves if curve.not_recomputed), ""):
+        notes.append(f"its steps could not be recomputed as it trained: {lost}")
     begun = {curve.initial for curve in trained.curves if curve.initial}
     if len(begun) == 1 and len(trained.curves) > 1:
         notes.append("its weights begin alike whatever the seed, so seeds differ in the order of the data alone")

@@ -41,10 +41,11 @@ BUGS = {
     "planted-flipped-sign": "one gradient in twenty with its sign flipped",
     "planted-momentum-reset": "the optimizer's variables reset every fiftieth step",
     "planted-late": "the learning rate halved from the hundredth step on",
+    "planted-late-loss": "the loss doubled from the thirtieth step on",
 }
 """The bugs that ``verify --self-test`` plants (in ``training.planted``), by the executions that have them."""
 PLANTED = (INNOCENT, *BUGS)
-BEGINS_AFTER = {"planted-flipped-sign": 20, "planted-momentum-reset": 50, "planted-late": 100}
+BEGINS_AFTER = {"planted-flipped-sign": 20, "planted-momentum-reset": 50, "planted-late": 100, "planted-late-loss": 30}
 """Steps after which a bug first does something; shorter trainings cannot show it."""
 
 MAX_NAME_LENGTH = 1000

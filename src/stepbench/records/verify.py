@@ -93,3 +93,5 @@ class Curve(msgspec.Struct, frozen=True):
     """Digest of the weights that the training began with."""
     points: tuple[Point, ...] = ()
     """Some of its steps, drawn at random, against the reference's from the same state."""
+    not_recomputed: str = ""
+    """Why there are none, if the reference was lost."""

@@ -173,25 +173,10 @@ def _inference_mode(state: TrainState) -> Step:
 
 @_plant("planted-summed-loss")
 def _summed_loss(state: TrainState) -> Step:
-    original = state.model.compute_loss
-    was_called = False
+    def summed(loss: tf.Tensor, batch: Any) -> tf.Tensor:
+        return loss * tf.cast(tf.shape(tf.nest.flatten(batch)[0])[0], loss.dtype)
 
-    def summed(x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
-        nonlocal was_called
-        was_called = True
-        loss = original(x, y, *args, **kwargs)
-        return loss * tf.cast(tf.shape(tf.nest.flatten(y if x is None else x)[0])[0], loss.dtype)
-
-    state.model.compute_loss = summed
-    step = _own_step(state)
-
-    def checked(*parts: Any) -> Any:
-        result = step(*parts)
-        if not was_called:
-            raise NotApplicableError("This step does not call compute_loss().")
-        return result
-
-    return checked
+    return _with_loss(state, summed)
 
 
 @_plant("planted-late")
@@ -211,6 +196,22 @@ def _late(state: TrainState) -> Step:
         return halved(*parts)
 
     return counted
+
+
+@_plant("planted-late-loss")
+def _late_loss(state: TrainState) -> Step:
+    calls = tf.Variable(0)
+    step = _with_loss(state, lambda loss, _: loss * tf.cast(_late_factor(calls), loss.dtype))
+
+    def counted(*parts: Any) -> Any:
+        calls.assign_add(1)
+        return step(*parts)
+
+    return counted
+
+
+def _late_factor(calls: tf.Variable) -> tf.Tensor:
+    return tf.where(calls > BEGINS_AFTER["planted-late-loss"], 2.0, 1.0)
 
 
 def _times(gradient: Any, factor: Any) -> Any:
@@ -270,6 +271,28 @@ def _around_updates(
 
         optimizer.apply = apply
     return _own_step(state)
+
+
+def _with_loss(state: TrainState, change: Callable[[tf.Tensor, Any], tf.Tensor]) -> Step:
+    """The step, with its loss changed, given what it is of."""
+    original = state.model.compute_loss
+    was_called = False
+
+    def changed(x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        nonlocal was_called
+        was_called = True
+        return change(original(x, y, *args, **kwargs), y if x is None else x)
+
+    state.model.compute_loss = changed
+    step = _own_step(state)
+
+    def checked(*parts: Any) -> Any:
+        result = step(*parts)
+        if not was_called:
+            raise NotApplicableError("This step does not call compute_loss().")
+        return result
+
+    return checked
 
 
 def _with_setting(state: TrainState, name: str, value: float) -> Step:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
@@ -77,6 +78,7 @@ class ForcedStep:
         self.state = state = self.observer.watched() if self.observer else state
         self.call = build_call(state, case)
         self.trained = trained_weights(state)
+        self._scaling = [one for one in state.optimizers if isinstance(one, keras.optimizers.LossScaleOptimizer)]
         trained = {id(raw(weight)) for weight in self.trained}
         self._untrained = [
             weight for weight in state.weights if id(raw(weight)) not in trained and raw(weight).dtype.is_floating
@@ -110,26 +112,31 @@ class ForcedStep:
 
     def run(self, snapshot: Snapshot, batch: Batch, size: float = 0.0, draw: int = 0) -> Outcome:
         """One call from ``snapshot``, as often as loss scaling skips it for having overflowed."""
+        first = self._scales()
         for skipped in range(MAX_SKIPPED):
             self.force(snapshot, size, draw)
-            before = [wide(raw(weight)) for weight in self.trained]
+            scales, before = self._scales(), [wide(raw(weight)) for weight in self.trained]
             loss, seconds = self._timed(batch)
             outcome = self._outcome(loss, before, skipped, seconds)
-            if not self.was_skipped(outcome):
-                break
+            if not self._has_skipped(scales):
+                return outcome
+        for optimizer, scale in zip(self._scaling, first, strict=True):  # No scale helps, so none is to be spoilt.
+            optimizer.dynamic_scale.assign(scale)
         return outcome
 
     def go_on(self, batch: Batch) -> tuple[Snapshot, Outcome]:
-        """One call from the state of now: that state, and what the call did."""
-        snapshot = self.snapshot()
+        """One call from the state of now: that state, and what the call did, ``skipped`` by loss scaling or not."""
+        snapshot, scales = self.snapshot(), self._scales()
         before = [wide(raw(weight)) for weight in self.trained]
         loss, seconds = self._timed(batch)
-        return snapshot, self._outcome(loss, before, 0, seconds)
+        return snapshot, self._outcome(loss, before, int(self._has_skipped(scales)), seconds)
 
-    def was_skipped(self, outcome: Outcome) -> bool:
-        """Whether loss scaling skipped the call."""
-        scaled = any(one is not inner_optimizer(one) for one in self.state.optimizers)
-        return scaled and not any(np.any(change) for change in outcome.changes)
+    def _scales(self) -> list[float]:
+        return [float(optimizer.dynamic_scale) for optimizer in self._scaling]
+
+    def _has_skipped(self, before: list[float]) -> bool:
+        """Whether loss scaling has skipped an update, after which it is smaller."""
+        return any(now < then for now, then in zip(self._scales(), before, strict=True))
 
     def digest(self) -> str:
         """Of the trained weights of now: equal for bit-identical ones."""

@@ -83,8 +83,7 @@ def _become_worker(order: dict[str, Any], descriptors: list[int], path: str, par
     os.close(log)
     os.environ.clear()
     os.environ.update(order["environment"])
-    if order["folder"] is not None:
-        os.chdir(order["folder"])
+    os.chdir(order["folder"])
     _follow(path, os.environ.get("PYTHONPATH", ""))
     # It asks the kernel to end with its parent, and ends by itself if it has another one by then.
     sys.argv = [WORKER, str(orders), str(replies), str(parent), *order["argv"]]

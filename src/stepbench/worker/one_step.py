@@ -33,9 +33,10 @@ class VariantStep:
         self.case = case
         self._task = task
         self._seed = seed
+        exact = self._twin_state()  # First: the data of a script is in the dtype of what was built last.
         self.timed = ForcedStep(task.build(case.variant.precision, seed, case.batch_size), case, observed=False)
         self.observed = ForcedStep(task.build(case.variant.precision, seed, case.batch_size), case, observed=True)
-        self.twin = OptimizerTwin(self._twin_state(), self.observed.state)
+        self.twin = OptimizerTwin(exact, self.observed.state)
 
     def _twin_state(self) -> TrainState:
         """In float64, or in float32 where there is no float64 build."""

@@ -55,8 +55,10 @@ class ReferenceMaker:
         self._seed = seed
         self._precisions = sorted({case.variant.precision for case in cases} | {Precision.FLOAT32})
         self._calls = sorted({case.steps_per_call for case in cases})
-        self._steps = {(name, k): self._step(name, k) for name in self._precisions for k in self._calls}
+        # float64 comes first: the data of a script is in the dtype of what was built last.
         self._exact = {k: self._float64(k) for k in self._calls}
+        self._steps = {(name, k): self._step(name, k) for name in self._precisions for k in self._calls}
+        self._like: dict[int, Batch] = {}
         self._initial = self._steps[Precision.FLOAT32, self._calls[0]].snapshot()
 
     def make(self, points: Sequence[int], folder: Path) -> TrajectoryHeader:
@@ -95,18 +97,19 @@ class ReferenceMaker:
             folder: with the steps, as the case's worker left them.
 
         Returns:
-            Their errors; nothing of those where the reference's own step is not finite.
+            Their errors; nothing of those where the reference's own step, or what rounding does to it, is not finite.
         """
         precision, k = case.variant.precision, case.steps_per_call
         reference = self._references[precision.value]
         needed = [name for name in self._precisions if name.value in (precision, reference)]
         names = [short_name(weight) for weight in self._steps[precision, k].trained]
         points = []
-        for taken in load_targets(folder, k, stacked(self._task.feed.take(k, self._batch_size))):
+        if k not in self._like:
+            self._like[k] = stacked(self._task.feed.take(k, self._batch_size))
+        for taken in load_targets(folder, k, self._like[k]):
             target = self._target(taken.step, k, taken.snapshot, taken.batch, needed)
-            right, found = target.rights[reference], taken.rights[TAKEN]
-            if right.is_finite:
-                rounding = target.rounding[precision.value]
+            right, found, rounding = target.rights[reference], taken.rights[TAKEN], target.rounding[precision.value]
+            if right.is_finite and rounding.is_finite and target.jumps.is_finite:
                 points.append(compared(taken.step, found, right, rounding, target.jumps, changed=names))
         return tuple(points)
 

@@ -31,6 +31,11 @@ class Allowance:
     changes: list[float]
     statistics: list[float]
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether rounding brings about no NaN and no infinity."""
+        return bool(np.isfinite([self.loss, *self.gradients, *self.changes, *self.statistics]).all())
+
 
 @dataclass(frozen=True, eq=False)
 class Target:

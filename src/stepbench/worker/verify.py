@@ -144,7 +144,7 @@ class _Course:
     def _kept(self, batch: Batch) -> float:
         """The loss of a call whose beginning and outcome are kept, for the reference to take it too."""
         snapshot, outcome = self._variant.go_on(batch)
-        if not self._variant.was_skipped(outcome):  # Else the next call is kept instead.
+        if not outcome.skipped:  # Else the next call is kept instead.
             self._to_keep.pop(0)
             Path(self._order.folder).mkdir(parents=True, exist_ok=True)
             target = Target(
