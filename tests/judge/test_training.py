@@ -361,8 +361,6 @@ def test_a_step_that_the_reference_does_not_take_from_there_is_told_however_equa
     looked, seen = (
         [msgspec.structs.replace(one, points=(RIGHT, RIGHT)) for one in curves] for curves in (mine, reference)
     )
-        [msgspec.structs.replace(one, points=(RIGHT, RIGHT)) for one in curves] for curves in (mine, reference)
-    )
     assert judge_curves(looked, seen, SETTINGS).verdict is Verdict.EQUIVALENT
     once = [*looked[:-1], msgspec.structs.replace(looked[-1], points=(RIGHT, WRONG))]
     found = judge_curves(once, seen, SETTINGS)
