@@ -11,9 +11,11 @@ import forcing
 import keras
 import kinds
 import pytest
+import tensorflow as tf
 from forcing import case_of
 from marks import few
 
+import stepbench
 from stepbench.errors import StepbenchError
 from stepbench.judge.one_step import complaints
 from stepbench.records.cases import GRAPH, Case
@@ -99,6 +101,31 @@ def test_a_float64_step_that_is_lost_on_the_way_is_not_replaced_in_silence(
         maker = ReferenceMaker(open_task(kinds.KINDS["dense"], forcing.SOURCE), (case_of(GRAPH),), seed=0)
     with forcing.own_tapes(), pytest.raises(StepbenchError, match="ran in float64 at first, and then did not"):
         maker.make(forcing.POINTS, tmp_path)
+
+
+def build_raw(_: Any) -> stepbench.Built:
+    """Arrays of floats, which take the dtype of what is built, in arithmetic of TensorFlow's own, which does not."""
+    model, optimizer = kinds.dense_model(), keras.optimizers.SGD(0.01)
+    optimizer.build(model.trainable_variables)
+    x = kinds.rows(forcing.SOURCE).x_train
+
+    def step(batch: Any) -> Any:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((model(batch) - tf.reduce_sum(batch, 1, keepdims=True)) ** 2)
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+        return loss
+
+    return stepbench.Built(step, x, model.variables, [optimizer])
+
+
+def test_each_step_is_given_data_in_its_own_dtype() -> None:
+    workload = stepbench.Training("raw", build_raw)
+    folder, header = forcing.trajectory(workload, BOTH[:1])
+    assert header.references == {"float32": "float64"}
+    like = open_task(kinds.KINDS["dense"], forcing.SOURCE).feed.take(1, kinds.BATCH)[0][0]
+    assert {target.batch.dtype for target in load_targets(folder, 1, like)} == {tf.float32}
+    assert complaints(forcing.agreement(workload, BOTH[0])) == ()
 
 
 def test_the_points_are_those_of_a_training() -> None:
