@@ -61,7 +61,7 @@ def _script_runs(plan: Plan) -> list[str]:
     cases, precisions = len(plan.cases), len({case.variant.precision for case in plan.cases})
     timing = cases * plan.replicates + (precisions if plan.replicates else 0)
     tracing = cases if plan.tracing else 0
-    verifying = 2 + precisions + 3 * cases + precisions * (3 + plan.verification.seeds) if plan.verification else 0
+    verifying = 1 + precisions + 3 * cases + precisions * (3 + plan.verification.seeds) if plan.verification else 0
     return [f"In all it will be run some {1 + timing + tracing + verifying} times"]
 
 

@@ -20,10 +20,10 @@ class TensorError(msgspec.Struct, frozen=True):
 
 
 class Point(msgspec.Struct, frozen=True):
-    """One step from a state of the reference trajectory."""
+    """One step from a state of the reference trajectory, or of a training of the case itself."""
 
     step: int
-    """How many steps of the trajectory lead to it."""
+    """How many steps lead to it."""
     loss: TensorError
     gradients: tuple[TensorError, ...]
     """Against the reference gradients; empty where they cannot be observed or compared."""

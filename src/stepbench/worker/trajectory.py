@@ -47,7 +47,8 @@ class Target:
     batch: Batch
     """Of the call: flat, as the workload's own batches are put together by who reads it."""
     rights: dict[str, Outcome]
-    """By the dtype of the reference: float64, or a precision whose random numbers no other one draws."""
+    """By the dtype of the reference: float64, or a precision whose random numbers no other one draws. Of a step that a
+    case took as it trained: what it did."""
     rounding: dict[str, Allowance]
     """By precision: what honest rounding brings about."""
     jumps: Allowance
