@@ -36,8 +36,8 @@ SPOILT: tuple[Any, ...] = (
     {"": None},
 )
 """What takes the place of a value."""
-TRIALS = 40
-"""Of each command; twenty times as many among the slow tests."""
+TRIALS = 6
+"""Of each command; a hundred times as many among the slow tests."""
 READERS = {
     "text": ("report", "one"),
     "json": ("report", "one", "--format", "json"),
@@ -89,7 +89,7 @@ def case_id(case: dict[str, Any]) -> str:
 
 
 @pytest.mark.usefixtures("undrawn")
-@pytest.mark.parametrize("trials", [TRIALS, pytest.param(20 * TRIALS, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("trials", [TRIALS, pytest.param(100 * TRIALS, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("reader", READERS)
 def test_every_reader_of_a_run_that_was_tampered_with_ends_in_order(
     reader: str, trials: int, kept: dict[str, Any], in_process: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
