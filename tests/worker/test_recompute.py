@@ -64,7 +64,7 @@ def test_an_innocent_trainings_steps_are_the_references_from_where_it_was(
 ) -> None:
     points = recomputed(kinds.KINDS[name], case_of(execution, precision), tmp_path, monkeypatch)
     assert len(points) == len(POINTS)
-    assert all(point.loss.error is not None and point.changes for point in points)
+    assert all(point.loss.error is not None and point.gradients for point in points)
     assert complaints_of(points) == ()
 
 
