@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from stepbench.records.verify import Point, TensorError
 from stepbench.worker.forced import Outcome
-from stepbench.worker.tensors import Gradient, tensor_error, wide
+from stepbench.worker.tensors import Array, Gradient, Rows, tensor_error, wide
 from stepbench.worker.trajectory import Allowance
+
+SURE = 3.0
+"""Times what rounding does to an element of a gradient on average, from which its sign is taken for sure."""
 
 
 def compared(
@@ -42,8 +47,27 @@ def compared(
         statistics=_errors(labels, found.statistics, right.statistics, rounding.statistics, jumps.statistics),
         skipped=found.skipped,
         digest=found.digest,
-        changes=_errors(changed, found.changes, right.changes, rounding.changes, jumps.changes),
+        changes=_errors(changed, _turned_back(found, right, rounding), right.changes, rounding.changes, jumps.changes),
     )
+
+
+def _turned_back(found: Outcome, right: Outcome, rounding: Allowance) -> Sequence[Array]:
+    """The changes found, with the sign that they should have where rounding may have turned it over in the gradient.
+
+    An optimizer that divides by the gradient's size, as Adam does at first, makes whole steps of these elements. Not
+    where a weight has not one gradient.
+    """
+    if not len(right.gradients) == len(right.changes) == len(rounding.gradients) == len(found.changes):
+        return found.changes
+    parts = zip(found.changes, right.changes, right.gradients, rounding.gradients, strict=True)
+    return [_each_turned_back(*part) for part in parts]
+
+
+def _each_turned_back(mine: Array, right: Array, gradient: Gradient, allowed: float) -> Array:
+    if gradient is None or isinstance(gradient, Rows):
+        return mine
+    unsure = np.abs(gradient) < SURE * allowed / np.sqrt(gradient.size)
+    return np.where(unsure & (np.abs(mine + right) < np.abs(mine - right)), -mine, mine)
 
 
 def _errors(

@@ -1,0 +1,51 @@
+"""What a step did, against what it should have done: a sign that rounding may turn over is no fault, another is one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from stepbench.judge.one_step import complaints_of
+from stepbench.records.verify import Point
+from stepbench.worker.comparison import compared
+from stepbench.worker.forced import Outcome
+from stepbench.worker.trajectory import Allowance
+
+pytestmark = pytest.mark.tensorflow
+
+LARGE, SMALL = 5, 9
+"""Elements of the gradient: one that is sure, one that is zero but for rounding."""
+GRADIENT = np.linspace(0.5, 1.5, 64)
+GRADIENT[SMALL] = 1e-5
+ROUNDING = 1e-4 * float(np.linalg.norm(GRADIENT))
+SMALL_STEP = 1e-3
+
+
+def outcome(change: NDArray[np.float64]) -> Outcome:
+    return Outcome(loss=1.0, names=["kernel"], gradients=[GRADIENT], changes=[change])
+
+
+def point(turned: int | None, right: NDArray[np.float64]) -> Point:
+    """A step of which one element of the change has the other sign."""
+    mine = right.copy()
+    if turned is not None:
+        mine[turned] *= -1
+    # The change itself was never seen to be turned over, so what rounding does to it seems small.
+    rounding = Allowance(1e-6, [ROUNDING], [1e-6 * float(np.linalg.norm(right))], [])
+    jumps = Allowance(0.0, [0.0], [0.0], [])
+    return compared(0, outcome(mine), outcome(right), rounding, jumps, changed=["kernel"])
+
+
+def test_of_steps_of_one_size_a_sign_may_turn_over_where_the_gradient_is_zero_but_for_rounding() -> None:
+    steps_of_one_size = -SMALL_STEP * np.sign(GRADIENT)  # As Adam's first one.
+    others = [point(None, steps_of_one_size)] * 4
+    assert complaints_of((point(None, steps_of_one_size), *others)) == ()
+    assert complaints_of((point(SMALL, steps_of_one_size), *others)) == ()
+    assert complaints_of((point(LARGE, steps_of_one_size), *others))
+
+
+def test_of_an_optimizer_that_keeps_sizes_none_may() -> None:
+    points = (point(SMALL, -SMALL_STEP * GRADIENT), *[point(None, -SMALL_STEP * GRADIENT)] * 4)
+    assert complaints_of(points) == (), "it is as small as rounding"
+    assert complaints_of((point(LARGE, -SMALL_STEP * GRADIENT), *points[1:]))
