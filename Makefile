@@ -39,8 +39,8 @@ tensorboard: $(READY) ## Show the latest run's traces, curves and tables in Tens
 gate: $(READY) ## Judge whether the working tree is slower than BASE (default: origin/main)
 	$(BIN)/stepbench gate --base $(or $(BASE),origin/main) $(ARGS)
 
-test: $(READY) ## Run all tests, two files at a time
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+test: $(READY) ## Run all tests, three files at a time: they wait a good deal for worker processes
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-slow: $(READY) ## Run the tests that take minutes: whole gates, simulations at full size
 	$(BIN)/python -m pytest -m slow $(ARGS)

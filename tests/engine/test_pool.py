@@ -187,10 +187,10 @@ def test_a_pool_ends_its_workers_whatever_happens(tmp_path: Path) -> None:
             workers.start(GRAPH, 0)
             raise KeyboardInterrupt
 
-    before = psutil.Process().children()
+    before = set(psutil.Process().children())
     with pytest.raises(KeyboardInterrupt):
         interrupted()
-    assert psutil.Process().children() == before
+    assert set(psutil.Process().children()) <= before
 
 
 def test_a_log_that_cannot_be_written_is_said(tmp_path: Path) -> None:

@@ -211,6 +211,7 @@ def test_less_than_one_batch_is_refused(steps_per_call: int) -> None:
         trainer("graph", numbered(15), steps_per_call=steps_per_call)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.environ.get("STEPBENCH_DATA"), reason="STEPBENCH_DATA names no folder with CIFAR-10")
 def test_network_learns_on_real_images() -> None:
     workload = workload_at("cifar-cnn")

@@ -81,6 +81,7 @@ def test_a_loss_that_is_wrong_from_some_step_on_is_seen_there(
     assert any(complaint.startswith("loss is 2.000") for complaint in complaints_of(points[1:]))
 
 
+@pytest.mark.slow
 def test_so_are_those_of_calls_of_several_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     points = recomputed(kinds.KINDS["dense"], case_of(GRAPH, steps_per_call=3), tmp_path, monkeypatch)
     assert [point.step for point in points] == [0, 9], "the first of a call"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import select
@@ -225,7 +226,8 @@ class Forker:
 
 _OWN = frozenset({"PYTHONPATH", "TMPDIR", "PYTEST_CURRENT_TEST"})
 SHARED = Forker()
-"""Of all pools of this process, one after the other. The kernel ends its servers with it."""
+"""Of all pools of this process, one after the other. The kernel ends its servers with it, should it be killed."""
+atexit.register(SHARED.keep, 0)
 
 
 def _own_path() -> dict[str, str]:
