@@ -92,6 +92,7 @@ def test_an_old_gpu_lacks_both_half_precisions() -> None:
 
 def test_a_gpu_of_today_lacks_no_precision() -> None:
     assert judge("precisions", changed()) == []
+    assert judge("precisions", changed(gpu__compute_capability=(8, 0))) == [], "the first that has units for both"
 
 
 @pytest.mark.parametrize("rule", ["compatibility", "state", "precisions", "profiling"])
