@@ -34,6 +34,8 @@ from stepbench.report.html.figures.canvas import (
 )
 from stepbench.report.html.figures.labels import spread
 from stepbench.report.html.figures.marks import marks
+from stepbench.report.html.figures.memory import MEBIBYTE, MemoryRow
+from stepbench.report.html.figures.memory import plot_of as memory_of
 from stepbench.report.html.figures.plot import Plot
 from stepbench.report.html.figures.work import LOOKS
 from stepbench.report.html.report import figures, write_figures
@@ -226,3 +228,10 @@ def test_rows_are_as_many_as_asked_for_and_in_order() -> None:
     assert len(chart.middles) == 3
     assert list(chart.middles) == sorted(chart.middles)
     assert chart.figure.get_size_inches()[0] * 72 == pytest.approx(canvas.WIDE)
+
+
+def test_each_phase_that_was_seen_marks_its_peak_of_memory() -> None:
+    phases = {"build": 10 * MEBIBYTE, "steps": 30 * MEBIBYTE}
+    rows = [MemoryRow("graph", "#000000", 30 * MEBIBYTE, phases), MemoryRow("old", "#000000", 20 * MEBIBYTE)]
+    (axes,) = memory_of("memory", "Memory", rows, rows).draw(WIDE).axes
+    assert [list(line.get_xdata()) for line in axes.get_lines()] == [[10.0], [30.0]]  # type: ignore[arg-type] # An array.
