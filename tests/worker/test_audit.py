@@ -162,6 +162,20 @@ def test_a_check_is_compiled_once_graphs_have_taken_as_long(monkeypatch: pytest.
     assert list(times) == [9.0], "what is compiled is not timed"
 
 
+class Branching(optimizers.SGD):  # type: ignore[misc] # Keras has no types.
+    """Does what no graph can."""
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        assert float(tf.norm(gradient)) >= 0
+        super().update_step(gradient, variable, learning_rate)
+
+
+@pytest.mark.usefixtures("in_xla")
+def test_an_optimizer_that_has_no_graph_is_audited_eagerly() -> None:
+    workload = kinds.kind("branching", kinds.dense_model, lambda: Branching(0.05))
+    assert audited(workload, EAGER, steps=8) == ([], 8)
+
+
 class Printing(optimizers.SGD):  # type: ignore[misc] # Keras has no types.
     """Does what XLA cannot compile."""
 

@@ -14,10 +14,10 @@ from stepbench.worker.trajectory import Allowance
 
 pytestmark = pytest.mark.tensorflow
 
-LARGE, SMALL = 5, 9
-"""Elements of the gradient: one that is sure, one that is zero but for rounding."""
+LARGE, SMALL, NONE = 5, 9, 11
+"""Elements of the gradient: one that is sure, one that is zero but for rounding, one that is zero."""
 GRADIENT = np.linspace(0.5, 1.5, 64)
-GRADIENT[SMALL] = 1e-5
+GRADIENT[SMALL], GRADIENT[NONE] = 1e-5, 0.0
 ROUNDING = 1e-4 * float(np.linalg.norm(GRADIENT))
 SMALL_STEP = 1e-3
 
@@ -43,6 +43,11 @@ def test_of_steps_of_one_size_a_sign_may_turn_over_where_the_gradient_is_zero_bu
     assert complaints_of((point(None, steps_of_one_size), *others)) == ()
     assert complaints_of((point(SMALL, steps_of_one_size), *others)) == ()
     assert complaints_of((point(LARGE, steps_of_one_size), *others))
+
+
+def test_what_moves_without_a_gradient_has_its_sign_from_no_rounding() -> None:
+    by_momentum = np.full_like(GRADIENT, -SMALL_STEP)
+    assert complaints_of((point(NONE, by_momentum), *[point(None, by_momentum)] * 4))
 
 
 def test_of_an_optimizer_that_keeps_sizes_none_may() -> None:

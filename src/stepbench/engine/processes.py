@@ -225,6 +225,7 @@ class Forker:
 
 
 _OWN = frozenset({"PYTHONPATH", "TMPDIR", "PYTEST_CURRENT_TEST"})
+"""The last one changes with each test of a session that measures through our plugin."""
 SHARED = Forker()
 """Of all pools of this process, one after the other. The kernel ends its servers with it, should it be killed."""
 atexit.register(SHARED.keep, 0)

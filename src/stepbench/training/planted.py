@@ -201,17 +201,14 @@ def _late(state: TrainState) -> Step:
 @_plant("planted-late-loss")
 def _late_loss(state: TrainState) -> Step:
     calls = tf.Variable(0)
-    step = _with_loss(state, lambda loss, _: loss * tf.cast(_late_factor(calls), loss.dtype))
+    begin = BEGINS_AFTER["planted-late-loss"]
+    step = _with_loss(state, lambda loss, _: loss * tf.cast(tf.where(calls > begin, 2.0, 1.0), loss.dtype))
 
     def counted(*parts: Any) -> Any:
         calls.assign_add(1)
         return step(*parts)
 
     return counted
-
-
-def _late_factor(calls: tf.Variable) -> tf.Tensor:
-    return tf.where(calls > BEGINS_AFTER["planted-late-loss"], 2.0, 1.0)
 
 
 def _times(gradient: Any, factor: Any) -> Any:

@@ -66,7 +66,8 @@ def _turned_back(found: Outcome, right: Outcome, rounding: Allowance) -> Sequenc
 def _each_turned_back(mine: Array, right: Array, gradient: Gradient, allowed: float) -> Array:
     if gradient is None or isinstance(gradient, Rows):
         return mine
-    unsure = np.abs(gradient) < SURE * allowed / np.sqrt(gradient.size)
+    size = np.abs(gradient)  # Of none at all, as of a unit that is off, rounding turns nothing over.
+    unsure = (size > 0) & (size < SURE * allowed / np.sqrt(size.size))
     return np.where(unsure & (np.abs(mine + right) < np.abs(mine - right)), -mine, mine)
 
 

@@ -116,7 +116,7 @@ class ForcedStep:
         for skipped in range(MAX_SKIPPED):
             self.force(snapshot, size, draw)
             scales, before = self._scales(), [wide(raw(weight)) for weight in self.trained]
-            loss, seconds = self._timed(batch)
+            loss, seconds = self.timed(batch)
             outcome = self._outcome(loss, before, skipped, seconds)
             if not self._has_skipped(scales):
                 return outcome
@@ -128,7 +128,7 @@ class ForcedStep:
         """One call from the state of now: that state, and what the call did, ``skipped`` by loss scaling or not."""
         snapshot, scales = self.snapshot(), self._scales()
         before = [wide(raw(weight)) for weight in self.trained]
-        loss, seconds = self._timed(batch)
+        loss, seconds = self.timed(batch)
         return snapshot, self._outcome(loss, before, int(self._has_skipped(scales)), seconds)
 
     def _scales(self) -> list[float]:
@@ -142,7 +142,8 @@ class ForcedStep:
         """Of the trained weights of now: equal for bit-identical ones."""
         return _digest([wide(raw(weight)) for weight in self.trained])
 
-    def _timed(self, batch: Batch) -> tuple[float, float]:
+    def timed(self, batch: Batch) -> tuple[float, float]:
+        """The loss of one call from the state of now, and the seconds that it took."""
         if self.observer:
             self.observer.begin()
         started = time.perf_counter()

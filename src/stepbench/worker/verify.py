@@ -26,7 +26,6 @@ from stepbench.training.feed import stacked
 from stepbench.training.fit_data import Batch, Enough
 from stepbench.training.locate import import_user_module
 from stepbench.training.state import raw
-from stepbench.training.step import loss_of
 from stepbench.training.task import task_named
 from stepbench.worker.audit import UpdateAudit
 from stepbench.worker.one_step import VariantStep
@@ -136,7 +135,7 @@ class _Course:
         if self._to_keep and self._to_keep[0] <= last:
             loss = self._kept(batch)
         else:
-            loss = float(tf.reduce_mean(tf.cast(loss_of(self._variant.call(batch)), tf.float64)))
+            loss, _ = self._variant.timed(batch)
         self._losses.append(_finite(loss))
         if self._audit:
             self._audit.after(self._steps)
