@@ -2,7 +2,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import faking
 import msgspec
 import pytest
 from builders import (
@@ -19,8 +21,9 @@ from builders import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stepbench.engine.rounds import MAX_TEAM, Team, line_ups, remaining_teams
+from stepbench.engine.rounds import MAX_TEAM, Team, line_ups, measure, remaining_teams, strides
 from stepbench.records.cases import EAGER, Case, Device, Plan
+from stepbench.records.progress import Progress
 from stepbench.records.run import (
     BlockMeasured,
     CaseFailed,
@@ -297,6 +300,59 @@ def test_an_undisturbed_run_measures_exactly_what_was_planned(choose: st.DataObj
     assert rehearsal.remaining() == ()
     for case in plan.cases:
         assert rehearsal.paired_rounds(case) >= plan.replicates * plan.rounds
+
+
+@pytest.mark.parametrize(
+    ("reference_s", "case_s", "every"),
+    [(0.1, 0.1, 1), (0.1, 0.4, 1), (0.1, 0.41, 2), (0.1, 2.6, 7), (1.0, 2.6, 1), (0.001, 0.2, 1), (3.0, 0.1, 1)],
+)
+def test_a_case_far_slower_than_a_block_and_the_reference_sits_rounds_out(
+    reference_s: float, case_s: float, every: int
+) -> None:
+    plan = make_plan(make_cases(2))
+    reference, case = plan.cases
+    assert strides(plan, {reference: reference_s, case: case_s}) == {reference: 1, case: every}
+
+
+def test_a_slow_model_alone_is_timed_in_every_round() -> None:
+    plan = make_plan(make_cases(3)[1:])
+    assert set(strides(plan, dict.fromkeys(plan.cases, 3.0)).values()) == {1}
+
+
+@dataclass
+class Kept:
+    """Takes the events that a journal would."""
+
+    events: list[Event] = field(default_factory=list)
+
+    def append(self, event: Event) -> None:
+        self.events.append(event)
+
+    def sync(self) -> None:
+        pass
+
+
+def test_rounds_that_a_slow_case_sits_out_are_neither_measured_nor_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faking.start_fakes(monkeypatch)
+    reference, other, slow = cases = tuple(map(make_case, (EAGER, "variant", "crawling")))
+    plan = make_plan(cases, replicates=2, rounds=30, workloads={reference.workload: faking.WORKLOAD})
+    kept, progress = Kept(), list[Progress]()
+    measure(plan, remaining_teams(plan, ()), kept, tmp_path, progress.append)  # type: ignore[arg-type] # For a journal.
+    timed = {
+        found.case: [[block.round for block in replicate.blocks] for replicate in found.replicates]
+        for found in assemble(cases, kept.events)
+    }
+    assert timed[slow] == [[0, 25]] * 2
+    assert timed[other] == [list(range(30))] * 2
+    assert progress[-1].done == progress[-1].total
+    assert remaining(plan, kept.events) == ()
+    # Cut short after the slow case's first block, it is owed the rest, as all are.
+    first = next(
+        index for index, event in enumerate(kept.events) if isinstance(event, BlockMeasured) and event.block.round
+    )
+    assert [team.rounds for team in remaining(plan, kept.events[:first])] == [29, 30]
 
 
 def test_what_was_never_planned_is_not_asked_about() -> None:

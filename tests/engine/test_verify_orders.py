@@ -119,6 +119,17 @@ def test_what_goes_wrong_is_its_cases_own(tmp_path: Path) -> None:
     assert [trainings[case] for case in (wrong, crashing, raising, diverging, faulty)] == [0, 0, 0, 1, 1]
 
 
+def test_a_training_that_could_not_end_in_time_is_not_begun(tmp_path: Path) -> None:
+    crawling = own("crawling")
+    found = Verified((GRAPH, HALF, crawling), tmp_path).run()
+    failure = found.of(crawling).verification_failure
+    assert failure
+    assert failure.kind is FailureKind.TIMEOUT
+    assert failure.message.startswith("A training of 90 steps would take about 900 s and is given 110 s")
+    assert crawling not in found.trainings()
+    assert found.verdict(HALF) is Verdict.EQUIVALENT
+
+
 def test_a_reference_that_is_lost_costs_its_comparisons_alone_which_is_said(tmp_path: Path) -> None:
     losing, after = own("losing"), own("own")
     found = Verified((GRAPH, HALF, losing, after), tmp_path).run()

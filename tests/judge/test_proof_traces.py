@@ -61,6 +61,7 @@ PLANTED: list[tuple[Case, dict[str, Any], str]] = [
     (CASE, {"overview_steps": 0}, "its overview shows 0 steps, not 10"),
     (SEVERAL, {"steps": tuple(range(12))}, "it holds 10 whole steps, not 5"),
     (SEVERAL, {"overview_steps": 10}, "its overview shows 10 steps, not 5"),
+    (CASE, {"asked": 6, "overview_steps": 6}, "it holds 10 whole steps, not 6"),
     (CASE, {"problems": ("Dropped 7 events",)}, "the profiler says: Dropped 7 events"),
     (ON_GPU, {"device_events": 0}, "it shows nothing of the GPU: let users profile it"),
     (IN_XLA, {"xla_events": 0}, "it shows no XLA module, though the case is to run in XLA"),

@@ -175,6 +175,11 @@ def test_a_trace_holds_whole_calls_and_enough_for_the_viewer(steps: int, steps_p
     assert Tracing(steps).calls(make_case(steps_per_call=steps_per_call)) == calls
 
 
+@pytest.mark.parametrize(("call_s", "calls"), [(0.1, 20), (1.0, 10), (2.5, FEWEST_CALLS), (60.0, FEWEST_CALLS)])
+def test_of_slow_calls_a_trace_holds_fewer(call_s: float, calls: int) -> None:
+    assert Tracing(20).calls_of(make_case(), call_s) == calls
+
+
 def test_plan_over_other_cases_is_else_the_same() -> None:
     plan = make_plan([make_case()], seed=5)
     other = plan.with_cases((make_case(XLA),))

@@ -90,6 +90,23 @@ def half(execution: str, seconds: float, precision: str = "mixed_float16", devic
     return make_measurement(case, *([10 * seconds * off] * 4 for off in NOISE))
 
 
+def test_why_a_half_precision_that_the_cpu_can_compute_in_loses_is_told_of_the_slowest() -> None:
+    slow = make_operation("Conv2DBackpropFilter", 2.5, "backward")
+    kernel = make_operation("_MklNativeConv2DBackpropFilter", 0.004, "backward")
+    native = ("avx2", "avx512_fp16", "avx512_bf16")
+    single = traced(make_case(GRAPH), kernel)
+    losing = traced(make_case(GRAPH, "mixed_float16"), slow)
+    little = traced(make_case(GRAPH, "mixed_bfloat16"), msgspec.structs.replace(kernel, seconds=0.005))
+    sentence = (
+        "graph/float32 is 2 496 ms a step faster than graph/mixed_float16: 4.00 against 2 500 ms, "
+        "mainly for convolution in backward (2 496 ms)"
+    )
+    told = reasons(EAGER_TRACED, single, losing, little, features=native)
+    assert told.count(sentence) == 1
+    assert not [said for said in told if "faster than graph/mixed_bfloat16" in said]
+    assert sentence not in reasons(EAGER_TRACED, single, losing, features=("avx2",)), "emulation is told"
+
+
 EMULATED = "float16 is emulated on this CPU: "
 
 

@@ -182,7 +182,7 @@ def test_a_trace_whose_steps_are_not_marked_is_refused(
 
 def test_a_trace_with_fewer_steps_than_asked_for_is_refused(traced: Capture) -> None:
     found = traced("graph")
-    said = refusal(found.case, found.trace, Tracing(steps=8))
+    said = found.refusal(asked=8)
     assert "it holds 5 whole steps, not 8" in said
     assert "its overview shows 5 steps, not 8" in said
 

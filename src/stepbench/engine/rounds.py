@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import math
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -34,6 +35,8 @@ MAX_TEAM = 10
 REFERENCE_BLOCKS = 3
 """Blocks of the reference in a round. Its noise is in every comparison, so with k other cases it should be sampled
 about √k times as often as each (Dunnett, Journal of the American Statistical Association 50, 1955)."""
+FAIR_BLOCKS = 4
+"""How many times as long as others a block may take; the case of a longer one sits rounds out."""
 
 
 @dataclass(frozen=True)
@@ -56,17 +59,43 @@ def remaining_teams(plan: Plan, measured: Sequence[Measurement]) -> tuple[Team, 
     teams = []
     for index, cases in enumerate(planned):
         live = tuple(case for case in cases if case not in failed)
-        replicates = [
-            {replicate.number: {block.round for block in replicate.blocks} for replicate in measurement.replicates}
-            for measurement in measured
-            if measurement.case in live
-        ]
-        attempts = {number for rounds in replicates for number in rounds if number % len(planned) == index}
-        done = sum(len(set.intersection(*(rounds.get(number, set()) for rounds in replicates))) for number in attempts)
+        known = {replicate.number for found in measured if found.case in live for replicate in found.replicates}
+        attempts = {number for number in known if number % len(planned) == index}
+        done = sum(_rounds_done(plan, measured, live, number) for number in attempts)
         if live and done < plan.rounds:
             number = max(attempts, default=index - len(planned)) + len(planned)
             teams.append(Team(number, live, plan.rounds - done))
     return tuple(teams)
+
+
+def _rounds_done(plan: Plan, measured: Sequence[Measurement], live: Sequence[Case], number: int) -> int:
+    """How many rounds of a replicate all of ``live`` finished, or sat out."""
+    blocks = {
+        found.case: replicate.blocks
+        for found in measured
+        for replicate in found.replicates
+        if replicate.number == number
+    }
+    first: dict[Case, float] = {}
+    for case, block in ((case, block) for case, found in blocks.items() for block in found if block.round == 0):
+        first.setdefault(case, block.seconds)
+    every = strides(plan, first)
+    covered = (
+        {block.round + more for block in blocks.get(case, ()) for more in range(every.get(case, 1))} for case in live
+    )
+    return len(set.intersection(*covered))
+
+
+def strides(plan: Plan, first: Mapping[Case, float]) -> dict[Case, int]:
+    """In every which round each case is timed, from the seconds of its block in the first.
+
+    A block is one call at least. Where that takes far longer than a block should, and than the reference's (the
+    fastest's, where that is not timed), as in a precision that the processor emulates, timing it in every round would
+    take most of the time for the figure that needs it least.
+    """
+    fastest = min(first.values(), default=0.0)
+    fair = {case: FAIR_BLOCKS * max(plan.block_seconds, first.get(case.reference, fastest)) for case in first}
+    return {case: math.ceil(first[case] / fair[case]) for case in first}
 
 
 def line_ups(cases: Sequence[Case]) -> Iterator[tuple[Case, ...]]:
@@ -163,6 +192,7 @@ class _TeamRun:
         self._pool = pool
         self._journal = journal
         self._ticker = ticker
+        self._first: dict[Case, float] = {}
         self._random = random.Random(f"{plan.seed}/{team.replicate}")  # noqa: S311 - it shuffles, it guards nothing.
 
     def run(self, deadline: float | None, *, times_input: bool) -> set[Case]:
@@ -173,7 +203,10 @@ class _TeamRun:
         self._each(self._pool.greet)
         self._each(self._prepare)
         for round_number in range(self._team.rounds):
-            self._each(functools.partial(self._measure, round_number), blocks_of_a_round(self._live))
+            every = strides(self._plan, self._first)
+            due = [case for case in self._live if round_number % every.get(case, 1) == 0]
+            self._each(functools.partial(self._measure, round_number), blocks_of_a_round(due))
+            self._ticker.tick(f"replicate {self._team.replicate + 1}", blocks=len(self._live) - len(due))
             self._journal.sync()
             if deadline is not None and time.monotonic() >= deadline:
                 break
@@ -183,7 +216,7 @@ class _TeamRun:
 
     def _each(self, action: Callable[[Case], None], cases: Sequence[Case] | None = None) -> None:
         """Do it for ``cases``, or every live case, in random order; a failure is its case's own."""
-        cases = cases or self._live
+        cases = self._live if cases is None else cases
         shuffled = self._random.sample(cases, len(cases))
         self._pool.each((case for case in shuffled if case in self._live), action, self._fail)
 
@@ -204,6 +237,7 @@ class _TeamRun:
     def _measure(self, round_number: int, case: Case) -> None:
         reply, leaked = self._pool.ask(case, Measure(round_number), self._plan.timeout_s)
         block = msgspec.structs.replace(reply.block, leaked_cpu_s=leaked)
+        self._first.setdefault(case, block.seconds)
         self._journal.append(BlockMeasured(case.id, self._team.replicate, block))
         self._ticker.tick(f"replicate {self._team.replicate + 1}: {case.id}", blocks=1)
         if failure := judge_block(block):

@@ -14,6 +14,7 @@ import msgspec
 from stepbench.engine.pool import Pool
 from stepbench.engine.reference import ReferenceWorker
 from stepbench.engine.rounds import MAX_TEAM, chunks
+from stepbench.engine.worker import WorkerError
 from stepbench.judge.training import Verdict, is_look, judge_curves
 from stepbench.judge.verify import anchor_of, trains_for
 from stepbench.records.cases import MAX_SEED, Case, Plan, Verification
@@ -22,6 +23,8 @@ from stepbench.records.protocol import Agree, Train
 from stepbench.records.run import (
     AgreementMeasured,
     CurveMeasured,
+    Failure,
+    FailureKind,
     Measurement,
     VerificationFailed,
     VerifyingEvent,
@@ -165,6 +168,7 @@ class _GroupVerification:
         if known.verification_failure or seed in {curve.seed for curve in known.curves}:
             return
         plan, steps = self._plan, self._settings.steps
+        self._check_time(known)
         self._say(f"training {case.id}, seed {seed} ({len(known.curves) + 1} of at most {self._settings.seeds})")
         points = self._drawn(case, seed) if self._reference.is_ready and self._is_comparable(case) else ()
         order = Train(
@@ -183,6 +187,16 @@ class _GroupVerification:
         curve = self._recomputed(case, reply.curve) if self._is_comparable(case) else reply.curve
         self._trainings += 1
         self._take(CurveMeasured(case.id, curve), case)
+
+    def _check_time(self, known: Measurement) -> None:
+        """Refuse a training that would be cut short anyway, before it has taken all the time that it is given."""
+        takes_s = known.agreement.step_s * self._settings.steps if known.agreement else 0.0
+        if takes_s > self._timeout_s:
+            message = (
+                f"A training of {self._settings.steps} steps would take about {takes_s:.0f} s and is given "
+                f"{self._timeout_s:.0f} s: train fewer --steps, or give it a longer --timeout."
+            )
+            raise WorkerError(Failure(FailureKind.TIMEOUT, message))
 
     def _is_comparable(self, case: Case) -> bool:
         """Whether the reference takes the same steps, but for rounding."""

@@ -63,7 +63,7 @@ def _traced_steps(case: Case, facts: TraceFacts, settings: Tracing) -> list[str]
         return ["it marks no steps"]
     if facts.cases != (case.id,):
         return [f"its steps belong to {', '.join(facts.cases) or 'no case'}, not to {case.id}"]
-    wanted = settings.calls(case)
+    wanted = settings.calls(case) if facts.asked is None else facts.asked
     marked = len(facts.steps) - settings.left_out
     complaints = []
     if marked != wanted:

@@ -206,6 +206,9 @@ def final_steps(steps: int) -> int:
 FEWEST_CALLS = 4
 """In a trace, beside the first and the last: of fewer calls the viewer shows those two as well."""
 
+LONGEST_TRACE_S = 10.0
+"""About how long the calls of a trace may take, if they are more than the fewest."""
+
 
 class Tracing(msgspec.Struct, frozen=True):
     """How traces are captured."""
@@ -228,6 +231,10 @@ class Tracing(msgspec.Struct, frozen=True):
     def calls(self, case: Case) -> int:
         """How many calls of a case's step are asked for."""
         return max(FEWEST_CALLS, self.steps // case.steps_per_call)
+
+    def calls_of(self, case: Case, call_s: float) -> int:
+        """How many are traced, by how long one takes: of slow ones fewer, but enough."""
+        return max(FEWEST_CALLS, min(self.calls(case), int(LONGEST_TRACE_S / call_s)))
 
 
 class Plan(msgspec.Struct, frozen=True):

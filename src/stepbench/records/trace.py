@@ -64,6 +64,8 @@ class TraceFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Steps in the viewer's overview."""
     tools: dict[str, str | None]
     """The viewer's tools that offer themselves for the trace: null, or why the trace cannot be converted for it."""
+    asked: int | None = None
+    """Whole calls that were to be traced: of slow ones fewer than usual; null in records of before."""
 
 
 class Trace(msgspec.Struct, frozen=True, kw_only=True):

@@ -46,7 +46,14 @@ def reasons(group: Group) -> tuple[str, ...]:
     """What speaks for the best and against the others, most important first."""
     if not group.choice.best:
         return ()
-    found = (_reservations(group), _cause(group), _lead(group), _losing_executions(group), _emulated(group))
+    found = (
+        _reservations(group),
+        _cause(group),
+        _lead(group),
+        _losing_executions(group),
+        _losing_half(group),
+        _emulated(group),
+    )
     return tuple(sentence for sentences in found for sentence in sentences)
 
 
@@ -141,13 +148,26 @@ def _loss(group: Group, loser: Case) -> Iterator[str]:
         yield from _difference(group, winner, loser)
 
 
+def _losing_half(group: Group) -> Iterator[str]:
+    """Why the slowest half precision takes longer than float32, though the device can compute in it."""
+    native = [(one, half) for one, half in _losing_halves(group) if not emulation(half, group.run.environment.cpu)]
+    for single, half in native[-1:]:
+        yield from _difference(group, single, half)
+
+
+def _losing_halves(group: Group) -> Iterator[tuple[Case, Case]]:
+    """Cases in half precision that are slower than the same execution in float32, which comes first."""
+    for case in (other.case for other in group.choice.slower):
+        single = msgspec.structs.replace(case, variant=Variant(case.variant.execution, Precision.FLOAT32))
+        if single != case and single in group.measurements and _is_faster(group, single, case):
+            yield single, case
+
+
 def _emulated(group: Group) -> Iterator[str]:
     """Half precisions that this CPU has no instructions for, and that are slower than float32 here."""
     found: dict[str, list[Case]] = {}
-    for case in (other.case for other in group.choice.slower):
-        single = msgspec.structs.replace(case, variant=Variant(case.variant.execution, Precision.FLOAT32))
-        said = emulation(case, group.run.environment.cpu)
-        if said and single in group.measurements and _is_faster(group, single, case):
+    for _, case in _losing_halves(group):
+        if said := emulation(case, group.run.environment.cpu):
             found.setdefault(said, []).append(case)
     for said, cases in found.items():
         yield f"{said}: {listed(cases, 'and')} {'is' if len(cases) == 1 else 'are'} slower than float32"

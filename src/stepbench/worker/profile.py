@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import tensorflow as tf
 
 from stepbench.records.cases import Tracing
@@ -30,7 +31,7 @@ def trace_case(warm: WarmCase, settings: Tracing, folder: Path) -> Trace:
         tf.errors.OpError: when the profiler cannot start or write.
     """
     per_call = warm.case.steps_per_call
-    calls = settings.calls(warm.case)
+    calls = settings.calls_of(warm.case, warm.call_s)
     warm.restore()
     _run(warm, SETTLING_CALLS)
     before = _run(warm, calls)
@@ -44,11 +45,12 @@ def trace_case(warm: WarmCase, settings: Tracing, folder: Path) -> Trace:
     file = _only_file(folder)
     hide_loops(file)
     content = read_xplane(file)
+    facts = msgspec.structs.replace(_facts(file, content), asked=calls)
     inner = _inner(content.timeline, settings)
     length = sum(step.end - step.start for step in inner.steps) / PICOSECONDS
     return Trace(
         path=str(file.parent),
-        facts=_facts(file, content),
+        facts=facts,
         step_s=length / per_call / max(1, len(inner.steps)),
         untraced_step_s=(before + after) / 2 / calls / per_call,
         operations=operations_of(inner, per_call) if inner.steps else (),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ from stepbench.worker.evidence import TraceCounter, observe_step, read_xla_compi
 from stepbench.worker.memory import PeakMemory
 
 WARM_UP_CALLS = 3
+LONG_CALL_S = 1.0
+"""A call that takes so long is warm after one."""
 MIN_RING_CALLS = 2
 RING_BATCHES = 8
 SETTLED_CALLS = 3
@@ -76,8 +78,7 @@ class WarmCase:
         started = time.perf_counter()
         for batch in self._other_shapes():
             self.call(batch)
-        call_times = [_timed(lambda: self.call(self.ring[-1]))[0] for _ in range(WARM_UP_CALLS)]
-        self.call_s = min(call_times)
+        self.call_s = min(self._warming_up())
         self.evidence = self._gather_evidence(first)
         self.warm_up_s = time.perf_counter() - started
         self.traces.count = 0
@@ -126,6 +127,14 @@ class WarmCase:
             peaks_bytes=self.memory.phases,
             finite_variables=all(map(is_finite, self._finite)),
         )
+
+    def _warming_up(self) -> Iterator[float]:
+        """The seconds of each call that warms up."""
+        for _ in range(WARM_UP_CALLS):
+            seconds, _ = _timed(lambda: self.call(self.ring[-1]))
+            yield seconds
+            if seconds > LONG_CALL_S:
+                return
 
     def _read_energy(self) -> tuple[int, ...] | None:
         return self._energy.read() if self._energy else None
