@@ -24,8 +24,8 @@ $(READY): requirements.lock pyproject.toml
 bench: $(READY) ## Measure, trace and verify the default matrix; leaves results/<run-id>/ and results/latest
 	$(BIN)/python -m pytest bench --benchmark-columns=min,mean,median,max,rounds --benchmark-sort=mean $(ARGS)
 
-bench-quick: $(READY) ## A rougher look in about two minutes: two replicates, no verification, no traces
-	$(MAKE) bench ARGS="--stepbench-replicates=2 --stepbench-rounds=4 --stepbench-no-verify --stepbench-no-trace $(ARGS)"
+bench-quick: $(READY) ## A rougher look: three short replicates, no verification, no traces
+	$(MAKE) bench ARGS="--stepbench-replicates=3 --stepbench-rounds=3 --stepbench-no-verify --stepbench-no-trace $(ARGS)"
 
 verify: $(READY) ## Verify that the variants converge alike
 	$(BIN)/stepbench verify $(ARGS)

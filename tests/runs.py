@@ -8,9 +8,11 @@ from builders import MEBIBYTE, STEPS, make_case, make_closing, make_failed, make
 from stepbench.records.cases import EAGER, XLA, Device
 from stepbench.records.run import Attainable, FailureKind, Measurement, Work
 
-REFERENCE = make_measurement(make_case(EAGER), [0.2, 0.2], [0.201, 0.2])
-FAST = make_measurement(make_case("graph", "mixed_bfloat16"), [0.1, 0.1], [0.1, 0.101], phases=make_phases(3.0))
-SLOW = make_measurement(make_case("keras", "mixed_float16"), [0.3, 0.3], [0.3, 0.301])
+REFERENCE = make_measurement(make_case(EAGER), [0.2, 0.2], [0.201, 0.2], [0.2, 0.2])
+FAST = make_measurement(
+    make_case("graph", "mixed_bfloat16"), [0.1, 0.1], [0.1, 0.101], [0.1, 0.1], phases=make_phases(3.0)
+)
+SLOW = make_measurement(make_case("keras", "mixed_float16"), [0.3, 0.3], [0.3, 0.301], [0.3, 0.3])
 BROKEN = make_failed(make_case(XLA), FailureKind.COMPILE_ERROR, "XLA said no.")
 
 CPU = Attainable(Device.CPU, {"float32": 200e9, "bfloat16": 400e9}, 20e9)

@@ -70,10 +70,10 @@ FAST = make_case("graph")
 SLOW = make_case("graph", "mixed_float16")
 BROKEN = make_case(XLA)
 RUN = make_run(
-    make_measurement(SLOW, [0.4, 0.4], [0.41, 0.4], closing=make_closing(input_wait=InputWait(10, 2.0, 0.5))),
+    make_measurement(SLOW, [0.4, 0.4], [0.41, 0.4], [0.4], closing=make_closing(input_wait=InputWait(10, 2.0, 0.5))),
     make_failed(BROKEN, FailureKind.COMPILE_ERROR, "XLA said no."),
-    make_measurement(REFERENCE, [0.2, 0.2], [0.2, 0.2]),
-    make_measurement(FAST, [0.1, 0.1], [0.1, 0.1]),
+    make_measurement(REFERENCE, [0.2, 0.2], [0.2, 0.2], [0.2]),
+    make_measurement(FAST, [0.1, 0.1], [0.1, 0.1], [0.1]),
 )
 
 

@@ -14,13 +14,16 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from stepbench.judge.compare import ratio_between
-from stepbench.judge.statistics import CONFIDENCE, Estimate, replicate_logs, speedup, step_time
+from stepbench.judge.moderated import speedups
+from stepbench.judge.statistics import CONFIDENCE, Estimate, replicate_logs, step_time
 from stepbench.judge.training import Equivalence, Verdict
 from stepbench.records.cases import Case
 from stepbench.records.run import Measurement
 
 FEWEST_REPLICATES = 2
 """One alone gives no interval, so that nothing can be told from it."""
+TIED = 1.25
+"""A tie is of cases none of which may be so many times slower than another; else there was too little to tell."""
 
 
 class Compared(msgspec.Struct, frozen=True):
@@ -39,8 +42,10 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     best: tuple[Case, ...] = ()
     """The fastest that is shown to converge alike (if none is, that may), and all such that are not shown to be slower.
 
-    Empty where no case was timed in several replicates, or all converge differently.
+    Empty where replicates are too few for any interval, or all converge differently.
     """
+    is_rough: bool = False
+    """Whether some of ``best`` are there for want of replicates: they may be far slower than the first."""
     slower: tuple[Compared, ...] = ()
     """Shown to be slower than the first of ``best``, however they converge."""
     faster: tuple[Compared, ...] = ()
@@ -59,24 +64,33 @@ def choose(measurements: Sequence[Measurement], verdicts: Mapping[Case, Equivale
     preferred = [found.case for found in alike or eligible]
     if not preferred:
         return Choice(fastest=fastest)
-    compared = _compare((alike or eligible)[0], [found for found in timed if _has_interval(found)])
+    first = (alike or eligible)[0]
+    compared = _compare(first, [found for found in timed if _has_interval(found)])
+    known = {other.case: other.ratio for other in compared if other.ratio.low is not None}
+    if compared and not known:
+        return Choice(fastest=fastest)
     slower = tuple(other for other in compared if (other.ratio.low or 0.0) > 1)
     faster = tuple(other for other in compared if (other.ratio.high or 1.0) < 1 and other.case not in preferred)
     beaten = {other.case for other in slower}
-    best = tuple(case for case in preferred if case not in beaten)
-    return Choice(fastest=fastest, best=best, slower=slower, faster=faster)
+    best = (first.case, *(case for case in preferred if case in known and case not in beaten))
+    is_rough = any((known[case].high or 1.0) > TIED for case in best[1:])
+    return Choice(fastest=fastest, best=best, is_rough=is_rough, slower=slower, faster=faster)
 
 
 def _compare(best: Measurement, timed: Sequence[Measurement]) -> list[Compared]:
     """``best`` with each of the others: by rounds where they ran interleaved, else as independent replicates."""
     others = [found for found in timed if found.case != best.case]
     confidence = 1 - (1 - CONFIDENCE) / max(1, len(others))
-    return [Compared(found.case, _times_as_fast(best, found, confidence)) for found in others]
-
-
-def _times_as_fast(best: Measurement, other: Measurement, confidence: float) -> Estimate:
-    paired = speedup(best, other, confidence)
-    return paired or ratio_between(replicate_logs(best), replicate_logs(other), confidence)
+    paired = speedups(others, best, confidence)
+    return [
+        Compared(
+            found.case,
+            paired[found.case].inverse(1.0)
+            if found.case in paired
+            else ratio_between(replicate_logs(best), replicate_logs(found), confidence),
+        )
+        for found in others
+    ]
 
 
 def _is_timed(measurement: Measurement) -> bool:

@@ -17,6 +17,8 @@ import msgspec
 from stepbench.records.run import Block, Measurement, Replicate
 
 CONFIDENCE = 0.95
+FEWEST_DEGREES = 2
+"""Of freedom, of an interval's standard deviation."""
 FEWEST_TO_DRAW_IN = 5
 
 
@@ -74,13 +76,17 @@ def speedup(measurement: Measurement, reference: Measurement, confidence: float 
     seconds of each other, so that the machine's drift cancels; over replicates, mean and Student interval. None when
     no round holds both.
     """
+    return from_logs(paired_logs(measurement, reference), confidence)
+
+
+def paired_logs(measurement: Measurement, reference: Measurement) -> list[float]:
+    """The logarithm of how many times faster than the reference it was in each replicate that has rounds of both."""
     others = {replicate.number: replicate for replicate in reference.replicates}
-    logs = [
+    return [
         winsorized_mean(ratios)
         for replicate in measurement.replicates
         if replicate.number in others and (ratios := _log_ratios(others[replicate.number], replicate))
     ]
-    return from_logs(logs, confidence)
 
 
 def winsorized_mean(values: Sequence[float], share: float = 0.0) -> float:
@@ -169,6 +175,18 @@ def from_logs(logs: Sequence[float], confidence: float = CONFIDENCE) -> Estimate
     """The estimate of a positive quantity from one independent logarithm of it a replicate; None from none."""
     if not logs:
         return None
-    mean, low, high = mean_interval(logs, confidence)
-    bounds = (None if low is None else math.exp(low), None if high is None else math.exp(high))
-    return Estimate(math.exp(mean), *bounds, confidence)
+    degrees = len(logs) - 1
+    deviation = standard_deviation(logs) / math.sqrt(len(logs)) if degrees else 0.0
+    return log_estimate(statistics.fmean(logs), deviation, degrees, confidence)
+
+
+def log_estimate(mean: float, deviation: float, degrees: int, confidence: float) -> Estimate:
+    """The estimate from the mean of logarithms, the mean's standard deviation, and that one's degrees of freedom.
+
+    Without bounds where these are too few: of one, as two processes have, Student's t is 13 deviations, and the
+    deviation itself is off by a factor of ten as often as not.
+    """
+    if degrees < FEWEST_DEGREES:
+        return Estimate(math.exp(mean), None, None, confidence)
+    reach = t_quantile((1 + confidence) / 2, degrees) * deviation
+    return Estimate(math.exp(mean), math.exp(mean - reach), math.exp(mean + reach), confidence)

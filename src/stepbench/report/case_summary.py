@@ -10,7 +10,7 @@ import msgspec
 
 from stepbench.judge import limits as efficiency
 from stepbench.judge.breakdown import Category, break_down
-from stepbench.judge.statistics import Estimate, speedup, step_time
+from stepbench.judge.statistics import Estimate, step_time
 from stepbench.judge.training import Equivalence
 from stepbench.records.cases import Case
 from stepbench.records.run import Failure, Measurement, Replicate
@@ -96,7 +96,11 @@ class CaseSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def summarize_case(
-    run: Run, measurement: Measurement, by_case: Mapping[Case, Measurement], equivalence: Equivalence
+    run: Run,
+    measurement: Measurement,
+    by_case: Mapping[Case, Measurement],
+    equivalence: Equivalence,
+    speedup: Estimate | None,
 ) -> CaseSummary:
     """Derive what is shown of one case; ``by_case`` holds its reference, if that was measured."""
     case = measurement.case
@@ -120,7 +124,7 @@ def summarize_case(
         failure=measurement.failure,
         step_time_s=seconds,
         throughput=seconds.inverse(case.batch_size) if seconds else None,
-        speedup=speedup(measurement, reference) if usable and reference and has_reference else None,
+        speedup=speedup,
         first_call_s=efficiency.first_call(measurement) if usable else None,
         compile_s=efficiency.compilation(measurement) if usable else None,
         break_even_steps=break_even.value if break_even else None,

@@ -83,6 +83,8 @@ def _headline(group: Group, at: str) -> str:
     best = group.choice.best
     if not best:
         return f"no recommendation{at}: {_why_none(group)}"
+    if group.choice.is_rough:
+        return f"too few replicates to choose{at} among {listed(best, 'and')}: measure again with more --replicates"
     tie = ", a tie" if len(best) > 1 else ""
     names = f"{listed(best, 'or')}{at}{tie}"
     verdicts = {group.summaries[case].equivalence.verdict for case in best}
@@ -96,9 +98,7 @@ def _why_none(group: Group) -> str:
     fastest = group.choice.fastest
     if fastest is None:
         return "everything that was timed converges differently"
-    return (
-        f"a single replicate has no interval ({label(fastest)} was fastest in it); measure again with more --replicates"
-    )
+    return f"so few replicates give no interval ({label(fastest)} was fastest); measure again with more --replicates"
 
 
 def _convergence(verdicts: set[Verdict]) -> str:

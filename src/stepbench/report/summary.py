@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Container
+from collections.abc import Container, Mapping
 
 import msgspec
 
+from stepbench.judge.moderated import speedups
 from stepbench.judge.published_peaks import Published, published_peaks
+from stepbench.judge.statistics import Estimate
 from stepbench.judge.training import Verdict
 from stepbench.judge.verify import judge_cases
-from stepbench.records.cases import Verification
+from stepbench.records.cases import Case, Verification
 from stepbench.records.machine import Environment
-from stepbench.records.run import Attainable
+from stepbench.records.run import Attainable, Measurement
 from stepbench.records.store import Run
 from stepbench.report.case_summary import CaseSummary, Status, summarize_case
 from stepbench.report.recommend import Recommendation, recommend
@@ -42,7 +44,11 @@ def summarize(run: Run) -> Summary:
     """Derive all that reports show from the raw measurements of ``run``."""
     by_case = {measurement.case: measurement for measurement in run.measurements}
     verdicts = judge_cases(run.measurements, run.plan.verification or Verification())
-    cases = [summarize_case(run, measurement, by_case, verdicts[measurement.case]) for measurement in run.measurements]
+    faster = _speedups(by_case)
+    cases = [
+        summarize_case(run, measurement, by_case, verdicts[case], faster.get(case))
+        for case, measurement in by_case.items()
+    ]
     cases.sort(key=lambda case: (case.workload, case.device, -case.throughput.value if case.throughput else 1))
     # What converges differently is not the fastest of anything.
     cases.sort(key=lambda case: (case.status is Status.FAILED, case.equivalence.verdict is Verdict.DIFFERENT))
@@ -57,6 +63,16 @@ def summarize(run: Run) -> Summary:
         published=tuple(filter(None, map(published_peaks, run.attainable))),
         recommendations=recommend(run, cases),
     )
+
+
+def _speedups(by_case: Mapping[Case, Measurement]) -> dict[Case, Estimate]:
+    """Of every case that was timed beside its reference."""
+    sound = [measurement for measurement in by_case.values() if not measurement.failure]
+    found: dict[Case, Estimate] = {}
+    for reference in sound:
+        if reference.case == reference.case.reference:
+            found |= speedups([one for one in sound if one.case.reference == reference.case], reference)
+    return found
 
 
 def restricted(summary: Summary, ids: Container[str]) -> Summary:
