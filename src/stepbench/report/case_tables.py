@@ -11,6 +11,7 @@ from stepbench.report.case_summary import CaseSummary, Status
 from stepbench.report.columns import Column, label
 
 Layout = tuple[Column, ...]
+Layouts = Sequence[Layout]
 FAILED = "failed: "
 
 
@@ -22,34 +23,49 @@ def groups(cases: Sequence[CaseSummary]) -> list[tuple[str, list[CaseSummary]]]:
     return list(found.items())
 
 
-def tables(cases: Sequence[CaseSummary], layouts: Sequence[Layout], failed: str = FAILED) -> list[Table]:
+def tables(
+    cases: Sequence[CaseSummary], layouts: Sequence[Layouts], width: int | None = None, failed: str = FAILED
+) -> list[Table]:
     """The tables that there is something to show in; the first has all cases and what is to be noted of them.
 
     Args:
         cases: of one group.
-        layouts: the columns of the main table, of where the time goes, and of how close to the limit the cases come.
+        layouts: the columns of the main table, of where the time goes, and of how close to the limit the cases come;
+            of each the widest first.
+        width: of a terminal, in characters, which shows the widest that it has room for.
         failed: stands before a failure's kind.
     """
     title, (timed, profiled, efficient) = _title(cases), layouts
-    found: list[tuple[str, Layout]] = []
+    found: list[tuple[str, Layouts]] = []
     if any(case.step_time_s or case.status is Status.FAILED for case in cases):
         found.append((title, timed))
     elif any(case.equivalence.verdict is not Verdict.NOT_CHECKED for case in cases):
-        found.append((title, columns.VERIFIED))
+        found.append((title, (columns.VERIFIED,)))
     if any(case.flops_per_step for case in cases):
-        known = tuple(column for column in efficient if any(map(column.is_filled, cases)))
-        found += [(f"{title}: how close to the limit", known)] if known else []
-    if profiled and any(case.profile for case in cases):
+        known = [tuple(column for column in layout if any(map(column.is_filled, cases))) for layout in efficient]
+        found.append((f"{title}: how close to the limit", known))
+    if any(case.profile for case in cases):
         found.append((f"{title}: where a step's milliseconds go", profiled))
-    (first, layout), *others = found or [(title, ())]
-    return [
-        _table(first, cases, cases, layout, failed, notes(cases)),
-        *(_table(title, _filled(cases, layout), cases, layout, failed) for title, layout in others),
+    (first, every), *others = found or [(title, ((),))]
+    shown = _widest([_table(first, cases, cases, layout, failed, notes(cases)) for layout in every], width)
+    beside = [
+        _widest([_table(title, _filled(cases, layout), cases, layout, failed) for layout in every], width)
+        for title, every in others
     ]
+    return [shown, *(table for table in beside if len(table.heads) > 1)]
 
 
 def _filled(cases: Sequence[CaseSummary], layout: Layout) -> list[CaseSummary]:
     return [case for case in cases if any(column.is_filled(case) for column in layout)]
+
+
+def _widest(tables: Sequence[Table], width: int | None) -> Table:
+    """The first for which there is room; the last where there is for none."""
+    if width is None:
+        return tables[0]
+    from stepbench.report.text import width_of
+
+    return next((table for table in tables if width_of(table) <= width), tables[-1])
 
 
 def _table(

@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from stepbench.report import case_tables, columns, formats
 from stepbench.report.blocks import BOLD, DIM, Chapters, Paragraph, Table, text_table
 from stepbench.report.case_summary import Profile
-from stepbench.report.columns import Column
+from stepbench.report.case_tables import Layouts
 from stepbench.report.summary import Summary
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-Layouts = Sequence[tuple[int, tuple[Column, ...]]]
 LAYOUTS: Layouts = (
-    (158, columns.FULL),
-    (
-        110,
-        (
-            columns.STEP_TIME,
-            columns.THROUGHPUT_ALONE,
-            columns.SPEEDUP,
-            columns.CONVERGENCE,
-            columns.FIRST_CALL,
-        ),
-    ),
-    (80, (columns.STEP_TIME_ALONE, columns.SPEEDUP, columns.CONVERGENCE)),
-    (0, (columns.STEP_TIME_ALONE, columns.SPEEDUP)),
+    columns.FULL,
+    (columns.STEP_TIME, columns.THROUGHPUT_ALONE, *columns.FULL[2:]),
+    (columns.STEP_TIME, columns.THROUGHPUT_ALONE, columns.SPEEDUP, columns.CONVERGENCE, columns.FIRST_CALL),
+    (columns.STEP_TIME_ALONE, columns.SPEEDUP, columns.CONVERGENCE),
+    (columns.STEP_TIME_ALONE, columns.SPEEDUP),
 )
-"""From what width on which columns fit; the reports in files have them all."""
-PROFILE_LAYOUTS: Layouts = ((130, columns.PROFILED), (85, columns.PROFILED_PARTS), (0, ()))
-EFFICIENCY_LAYOUTS: Layouts = ((150, columns.EFFICIENCY), (80, columns.EFFICIENCY_MAIN), (0, ()))
+"""Of the columns, the first that a terminal has room for; the reports in files have them all."""
+PROFILE_LAYOUTS: Layouts = (columns.PROFILED, columns.PROFILED_PARTS, ())
+EFFICIENCY_LAYOUTS: Layouts = (columns.EFFICIENCY, columns.EFFICIENCY_MAIN, ())
 
 
 def print_summary(summary: Summary, console: Console | None = None, *, operations: bool = False) -> None:
@@ -51,10 +42,7 @@ def chapters(summary: Summary, width: int | None = None, *, operations: bool = F
         width: leaves out columns that a terminal of so many characters has no room for.
         operations: whether to list each case's operations too, those that take longest first.
     """
-    layouts = [
-        every[0][1] if width is None else next(layout for least, layout in every if width >= least)
-        for every in (LAYOUTS, PROFILE_LAYOUTS, EFFICIENCY_LAYOUTS)
-    ]
+    layouts = (LAYOUTS, PROFILE_LAYOUTS, EFFICIENCY_LAYOUTS)
     failed = case_tables.FAILED if width is None else ""  # A terminal shows it in red, and has little room.
     return [
         [Paragraph(heading(summary), style=DIM)],
@@ -62,7 +50,7 @@ def chapters(summary: Summary, width: int | None = None, *, operations: bool = F
         *(
             [table]
             for _, cases in case_tables.groups(summary.cases)
-            for table in case_tables.tables(cases, layouts, failed)
+            for table in case_tables.tables(cases, layouts, width, failed)
         ),
         *([Paragraph(line, style=DIM)] for line in limits(summary)),
         *(

@@ -67,10 +67,8 @@ def _say(text: str, console: Console, style: str = "") -> None:
 def _print_table(table: Table, console: Console) -> None:
     if table.title:
         _say(table.title, console, BOLD)
-    heads, rows = _with_marks(table)
-    texts = [[_written(cell) for cell in row] for row in rows]
-    names = [Text(formats.plain(head.text)) for head in heads]
-    widths = [max(cell_len(text.plain) for text in column) for column in zip(names, *texts, strict=True)]
+    heads, names, texts = _texts(table)
+    widths = _widths(names, texts)
     if sum(widths) + GAP * (len(widths) - 1) <= console.width:
         for number, row in enumerate([names, *texts], -1):
             style = table.styles.get(number, "") if number >= 0 else BOLD
@@ -79,6 +77,23 @@ def _print_table(table: Table, console: Console) -> None:
         console.print(_wrapped(table, heads, texts, widths, console.width))
     for number, note in enumerate(table.notes, 1):
         console.print(Text(f"{number}  {formats.plain(note)}", overflow="fold"))
+
+
+def width_of(table: Table) -> int:
+    """How many characters wide a table is whose cells take one line each."""
+    _, names, texts = _texts(table)
+    widths = _widths(names, texts)
+    return sum(widths) + GAP * (len(widths) - 1)
+
+
+def _texts(table: Table) -> tuple[list[Head], list[Text], list[list[Text]]]:
+    """Its heads, their names and its cells, as they are shown."""
+    heads, rows = _with_marks(table)
+    return heads, [Text(formats.plain(head.text)) for head in heads], [[_written(cell) for cell in row] for row in rows]
+
+
+def _widths(names: Sequence[Text], texts: Sequence[Sequence[Text]]) -> list[int]:
+    return [max(cell_len(text.plain) for text in column) for column in zip(names, *texts, strict=True)]
 
 
 def _with_marks(table: Table) -> tuple[list[Head], list[list[Cell]]]:

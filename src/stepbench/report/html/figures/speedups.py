@@ -27,8 +27,8 @@ def speedups(group: CaseGroup) -> list[Plot]:
     plot = Plot(
         name=f"speed-ups-{group.name}",
         title=f"Speed-up over eager/float32: {group.title}",
-        caption="Farther right is faster. The point is the estimate, the line its 95 % interval from replicates; one "
-        "that does not touch the line at 1× is a difference that is proved. Hollow points converge differently and "
+        caption="Farther right is faster. The point is the estimate, the line its 95 % interval from replicates, "
+        "each for itself: of many, one in twenty may miss. Hollow points converge differently and "
         f"do not count. {KEY}{group.left_out(having)}",
         alternative=f"Speed-ups with intervals. {'; '.join(f'{group.label(case)} {_text(case)}' for case in shown)}.",
         heads=("case", "speed-up", "low", "high", "counts"),
