@@ -128,6 +128,12 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
     return Found(exited.value.code, msgspec.json.decode(output.getvalue()), gate, repository, stored.parent)
 
 
+def test_the_file_that_differs_was_imported_by_both_sides(found: Found) -> None:
+    assert found.gate.changed == 1
+    sides = [side for case in found.gate.cases for pair in case.pairs for side in (pair.base, pair.head)]
+    assert {side.changed_imported for side in sides} == {1}
+
+
 def test_a_slower_step_is_a_regression_of_as_many_pairs_as_it_takes(found: Found) -> None:
     mine = found.case("mine")
     assert mine["verdict"] == "regression"

@@ -59,6 +59,19 @@ def test_base_and_head_are_checked_out_side_by_side(repository: Path) -> None:
         assert repository not in (base.root, head.root)
 
 
+def test_the_files_that_differ_are_known_with_those_that_are_not_committed(repository: Path) -> None:
+    with checked_out(repository, "second", "HEAD") as sides:
+        assert {side.changed for side in sides} == {frozenset({"step.py"})}
+    with checked_out(repository, "HEAD", None) as sides:
+        assert {side.changed for side in sides} == {frozenset()}
+    make_dirty(repository)
+    git(repository, "mv", "staged.py", "with a blank and ü.py")
+    with checked_out(repository, "HEAD", None) as sides:
+        assert {side.changed for side in sides} == {frozenset({"step.py", "new.py", "with a blank and ü.py"})}
+    with checked_out(repository, "second", "HEAD") as sides:
+        assert {side.changed for side in sides} == {frozenset({"step.py"})}, "of commits alone"
+
+
 def test_the_users_tree_is_left_alone_and_the_worktrees_are_removed(repository: Path) -> None:
     make_dirty(repository)
     before = state(repository)

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from builders import make_case
 from paired import (
+    FACTS,
     NOISE,
     STEP_S,
     make_broken,
@@ -47,6 +48,25 @@ def test_identical_code_passes_at_the_first_look() -> None:
     assert judged.ratio.low is not None
     assert judged.ratio.high is not None
     assert judged.ratio.low < 1.0 < judged.ratio.high
+
+
+def imported(base: int | None, head: int | None) -> list[str]:
+    """What is said of a gate that passes, where the sides had imported so many of three files that differ."""
+    sides = [msgspec.structs.replace(FACTS, changed_imported=count) for count in (base, head)]
+    pairs = noisy_pairs(count=LOOKS[0], base=sides[0], head=sides[1])
+    (case,) = judge_gate(make_gate(make_gate_case(*pairs), changed=3)).cases
+    assert case.verdict is GateVerdict.PASS
+    return list(case.why)
+
+
+def test_a_pass_of_a_change_that_neither_side_imported_says_so() -> None:
+    sentence = "neither side imported any of the 3 files that differ: the change was not run, unless the step reads it"
+    assert [why[: len(sentence)] for why in imported(0, 0)] == [sentence]
+    # What head removed, base imported; what an earlier stepbench does not tell is not held against anyone.
+    assert imported(1, 0) == imported(0, 2) == imported(None, 0) == imported(None, None) == []
+    facts = msgspec.structs.replace(FACTS, changed_imported=0)
+    same = make_gate(make_gate_case(*noisy_pairs(count=LOOKS[0], base=facts, head=facts)))
+    assert judge_gate(same).cases[0].why == (), "nothing differs"
 
 
 @pytest.mark.parametrize("slowdown", [0.05, 0.1, 1.0])

@@ -12,6 +12,7 @@ from marks import few
 from workloads import gan, kinds
 
 import stepbench
+import stepbench.training.planted  # It registers the bugs.
 from stepbench.records.cases import BEGINS_AFTER, BUGS, INNOCENT, Device
 from stepbench.training.devices import use_device
 from stepbench.training.locate import Locatable

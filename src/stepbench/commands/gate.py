@@ -85,6 +85,7 @@ def _begin(asked: GateRequest, planned: Planned, sides: Sides, store: Store) -> 
         base=base.revision,
         head=head.revision,
         commits=commits_between(base, head),
+        changed=len(head.changed),
         settings=msgspec.structs.replace(asked.settings, budget_s=budget_s),
         cases=tuple(map(GateCase, cases)),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -123,6 +123,7 @@ class _Taken:
     phases: Phases | None = None
     evidence: Evidence | None = None
     closing: Closing | None = None
+    imported: tuple[str, ...] | None = None
     calls: int = 0
     blocks: list[float] = field(default_factory=list)
 
@@ -220,14 +221,14 @@ class _TeamPair:
     def _close(self, pool: Pool[Seat], seat: Seat) -> None:
         reply, _ = pool.ask(seat, Close(input_pipeline=False), self._setup.plan.timeout_s)
         pool.end(seat)
-        self._taken[seat].closing = reply.closing
+        self._taken[seat].closing, self._taken[seat].imported = reply.closing, reply.imported
 
     def _pair(self, case: Case, seconds: float, load: Disturbance) -> Pair:
-        base, head = (_facts(self._taken[Seat(case, side)]) for side in SideName)
+        base, head = (_facts(self._taken[Seat(case, side)], self._setup.sides[side].changed) for side in SideName)
         return Pair(self._number, tuple(self._quads[case]), base, head, seconds, load)
 
 
-def _facts(taken: _Taken) -> SideFacts:
+def _facts(taken: _Taken, changed: Container[str]) -> SideFacts:
     assert taken.phases, "a side that is not broken was prepared"
     assert taken.evidence, "a side that is not broken was prepared"
     assert taken.closing, "a side that is not broken was closed"
@@ -235,4 +236,5 @@ def _facts(taken: _Taken) -> SideFacts:
     resident = max(0, taken.closing.peak_rss_bytes - taken.closing.baseline_rss_bytes)
     # A run refuses a step that is traced again while it is timed; here that may be what base does too, or the finding.
     functions_traced = taken.evidence.traces + taken.closing.traces
-    return SideFacts(functions_traced, taken.phases.first_call_s, resident if peak is None else peak)
+    imported = None if taken.imported is None else sum(path in changed for path in taken.imported)
+    return SideFacts(functions_traced, taken.phases.first_call_s, resident if peak is None else peak, imported)

@@ -7,7 +7,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -39,6 +39,8 @@ class Checkout:
     root: Path
     elsewhere: Path | None = None
     """The user's own tree, where this is not it."""
+    changed: frozenset[str] = frozenset()
+    """The files that differ from the other revision's, as paths from ``root``."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -75,7 +77,9 @@ def checked_out(repository: Path, base: str, head: str | None) -> Iterator[tuple
     root = root_of(repository)
     with _folder_for_worktrees(root) as folder:
         left = _add_worktree(root, folder / "base", base)
-        yield left, _working_tree(root) if head is None else _add_worktree(root, folder / "head", head)
+        right = _working_tree(root) if head is None else _add_worktree(root, folder / "head", head)
+        changed = _files_between(left, right)
+        yield replace(left, changed=changed), replace(right, changed=changed)
 
 
 def check_revision(repository: Path, name: str) -> None:
@@ -134,6 +138,16 @@ def _add_worktree(root: Path, folder: Path, name: str) -> Checkout:
 def _working_tree(root: Path) -> Checkout:
     dirty = bool(_git(root, "status", "--porcelain", otherwise="git cannot tell what has changed"))
     return Checkout(Revision("", _commit(root, "HEAD"), dirty), root)
+
+
+def _files_between(base: Checkout, head: Checkout) -> frozenset[str]:
+    """The files that differ between the two, untracked ones of a working tree included."""
+    commits = [base.revision.commit, *([head.revision.commit] if head.elsewhere else [])]
+    otherwise = "git cannot list the files that differ between base and head"
+    said = [_git(head.root, "diff", "--name-only", "--no-renames", "-z", *commits, otherwise=otherwise)]
+    if not head.elsewhere:
+        said.append(_git(head.root, "ls-files", "--others", "--exclude-standard", "-z", otherwise=otherwise))
+    return frozenset(path for paths in said for path in paths.split("\0") if path)
 
 
 def _commit(root: Path, name: str) -> str:

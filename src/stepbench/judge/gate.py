@@ -42,6 +42,9 @@ class GateVerdict(StrEnum):
     BROKEN = "broken"
 
 
+NO_FINDINGS = (GateVerdict.PASS, GateVerdict.IMPROVED, GateVerdict.INCONCLUSIVE)
+
+
 class CaseJudgement(msgspec.Struct, frozen=True, kw_only=True):
     """The verdict on one case; its JSON is a public contract."""
 
@@ -67,7 +70,7 @@ class GateJudgement(msgspec.Struct, frozen=True, kw_only=True):
 
 def judge_gate(gate: Gate) -> GateJudgement:
     """The verdict on every case, and the gravest of them."""
-    cases = tuple(judge_case(case, gate.settings, len(gate.cases)) for case in gate.cases)
+    cases = tuple(_judged_of(gate, case) for case in gate.cases)
     gravest = (
         GateVerdict.BROKEN,
         GateVerdict.REGRESSION,
@@ -77,6 +80,17 @@ def judge_gate(gate: Gate) -> GateJudgement:
     )
     verdict = min((case.verdict for case in cases), key=gravest.index)
     return GateJudgement(verdict=verdict, threshold=gate.settings.threshold, cases=cases)
+
+
+def _judged_of(gate: Gate, case: GateCase) -> CaseJudgement:
+    """The verdict on a case; of one that is no finding, that the change was not run at all, if so."""
+    judged = judge_case(case, gate.settings, len(gate.cases))
+    imported = [side.changed_imported for pair in case.pairs for side in (pair.base, pair.head)]
+    if not gate.changed or not imported or any(imported) or None in imported or judged.verdict not in NO_FINDINGS:
+        return judged
+    files = "the one file that differs" if gate.changed == 1 else f"any of the {gate.changed} files that differ"
+    doubt = f"neither side imported {files}: the change was not run, unless the step reads it as data"
+    return msgspec.structs.replace(judged, why=(*judged.why, doubt))
 
 
 def is_decided(case: GateCase, settings: GateSettings, cases: int) -> bool:

@@ -75,31 +75,24 @@ def compilation(measurement: Measurement) -> float:
 def break_even(measurement: Measurement, reference: Measurement) -> Estimate | None:
     """Steps after which the first call has paid back against the reference's; None if it never does.
 
-    What the first call costs over what a step saves. The bounds combine the worst and the best of both, each from
-    the differences to the reference's replicate of the same number, at ``JOINT_CONFIDENCE``: they hold at least with
-    ``CONFIDENCE``. Without an upper bound it may never pay back; without either there is but one replicate.
+    What the first call costs over what a step saves, both as means of the differences to the reference's replicate of
+    the same number. The bounds combine the worst and the best of both, each at ``JOINT_CONFIDENCE``: they hold at least
+    with ``CONFIDENCE``. Without an upper bound it may never pay back; without either there is but one replicate.
     """
-    mine, theirs = step_time(measurement), step_time(reference)
-    if measurement is reference or mine is None or theirs is None or mine.value >= theirs.value:
-        return None
-    value = max(0.0, first_call(measurement) - first_call(reference)) / (theirs.value - mine.value)
-    low, high = _bounds(measurement, reference)
-    # Values are medians and geometric means, bounds those of means: with few replicates they may pass each other.
-    return Estimate(value, low if low is None else min(low, value), high if high is None else max(high, value))
-
-
-def _bounds(measurement: Measurement, reference: Measurement) -> tuple[float | None, float | None]:
     pairs = _pairs(measurement, reference)
-    if not pairs:
-        return None, None
+    if measurement is reference or not pairs:
+        return None
     costs = [mine.phases.first_call_s - other.phases.first_call_s for mine, other in pairs]
     savings = [math.exp(replicate_log(other)) - math.exp(replicate_log(mine)) for mine, other in pairs]
-    _, least_cost, most_cost = mean_interval(costs, JOINT_CONFIDENCE)
-    _, least_saved, most_saved = mean_interval(savings, JOINT_CONFIDENCE)
+    cost, least_cost, most_cost = mean_interval(costs, JOINT_CONFIDENCE)
+    saved, least_saved, most_saved = mean_interval(savings, JOINT_CONFIDENCE)
+    if saved <= 0:
+        return None
+    value = max(0.0, cost) / saved
     if least_cost is None or most_cost is None or least_saved is None or most_saved is None:
-        return None, None
-    low = max(0.0, least_cost) / most_saved if most_saved > 0 else math.inf
-    return low, max(0.0, most_cost) / least_saved if least_saved > 0 else None
+        return Estimate(value, None, None)
+    high = max(0.0, most_cost) / least_saved if least_saved > 0 else None
+    return Estimate(value, max(0.0, least_cost) / most_saved, high)
 
 
 def _pairs(measurement: Measurement, reference: Measurement) -> list[tuple[Replicate, Replicate]]:

@@ -48,6 +48,8 @@ class SideFacts(msgspec.Struct, frozen=True):
     first_call_s: float
     peak_memory_bytes: int
     """Device memory on an accelerator; on CPU, resident memory above what the process held before the model."""
+    changed_imported: int | None = None
+    """How many of the files that differ between the revisions it had imported; null where that is not known."""
 
 
 class Disturbance(msgspec.Struct, frozen=True):
@@ -144,5 +146,7 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     head: Revision
     commits: tuple[str, ...] = ()
     """Those that head has and base has not, newest first: abbreviated hash and subject."""
+    changed: int = 0
+    """Files that differ between the two."""
     settings: GateSettings
     cases: tuple[GateCase, ...]

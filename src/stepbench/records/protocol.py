@@ -59,6 +59,8 @@ class Closed(msgspec.Struct, frozen=True, tag="closed"):
     """The worker is about to exit."""
 
     closing: Closing
+    imported: tuple[str, ...] | None = None
+    """Files of the revision that were imported, from its folder; null from a worker of an earlier stepbench."""
 
 
 class TrajectoryMade(msgspec.Struct, frozen=True, tag="trajectory_made"):

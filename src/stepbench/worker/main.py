@@ -145,6 +145,8 @@ class OrderHandler:
     def __init__(self, import_s: float) -> None:
         self._import_s = import_s
         self._block_seconds = 0.0
+        self._root = ""
+        self._workload = ""
         self._warm: WarmCase | None = None
         self._verifier: Verifier | None = None
         self._reference: Reference | None = None
@@ -206,7 +208,13 @@ class OrderHandler:
             return Failed(Failure(FailureKind.NOT_PROVED, f"The trace: {error}."))
 
     def _close(self, order: Close) -> Closed:
-        return Closed(self._ready().close(self._block_seconds, input_pipeline=order.input_pipeline))
+        from stepbench.training.locate import script_of
+        from stepbench.worker.origins import imported_from
+
+        closing = self._ready().close(self._block_seconds, input_pipeline=order.input_pipeline)
+        if not self._root:
+            return Closed(closing)
+        return Closed(closing, imported_from(Path(self._root).resolve(), script_of(self._workload)))
 
     def _ready(self) -> WarmCase:
         assert self._warm is not None, "the pool prepares a case before it measures it"
@@ -227,7 +235,7 @@ class OrderHandler:
         started = time.perf_counter()
         task = task_named(order.workload, order.data, ring_batches(order.case) * order.case.batch_size)
         data_s = time.perf_counter() - started
-        self._block_seconds = order.block_seconds
+        self._block_seconds, self._root, self._workload = order.block_seconds, order.root, order.workload
         self._warm = WarmCase(order.case, task, order.seed, order.slowdown)
         if order.elsewhere:
             script = script_of(order.workload)

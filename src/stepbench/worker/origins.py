@@ -36,6 +36,12 @@ def check_origins(root: Path, elsewhere: Path, script: Path | None = None) -> No
             )
 
 
+def imported_from(root: Path, script: Path | None = None) -> tuple[str, ...]:
+    """The files below ``root`` that were imported, or run as the script, as paths from there."""
+    places = {_place(module) for module in list(sys.modules.values())} | {script and script.resolve()}
+    return tuple(sorted(place.relative_to(root).as_posix() for place in places if place and place.is_relative_to(root)))
+
+
 def _place(module: ModuleType) -> Path | None:
     file = vars(module).get("__file__")  # Asking a lazy module itself would load it.
     return Path(file).resolve() if isinstance(file, str) else None
