@@ -150,6 +150,47 @@ def test_workers_end_with_the_process_that_they_are_forked_from(pool: Pool[str])
     assert caught.value.failure.kind is FailureKind.OUT_OF_MEMORY, "who else kills"
 
 
+def test_what_a_worker_started_ends_though_the_server_was_killed(pool: Pool[str]) -> None:
+    pool.start("one", "x")
+    pool.greet("one")
+    pool.ask("one", prepare("untidy"), 60)
+    leader = process(pool, "one")
+    (child,) = leader.children()
+    os.kill(leader.ppid(), signal.SIGKILL)
+    assert soon(lambda: ended(leader.pid), 2)
+    assert not ended(child.pid)
+    pool.end("one")
+    assert soon(lambda: ended(child.pid), 2)
+
+
+def test_a_number_that_may_be_anothers_by_now_is_sent_no_signal(
+    pool: Pool[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[tuple[int, int]] = []
+    killpg = os.killpg
+
+    def noted(group: int, number: int) -> None:
+        sent.append((group, number))
+        killpg(group, number)
+
+    monkeypatch.setattr(os, "killpg", noted)
+    for key in ("reaped", "lost"):
+        pool.start(key, "x")
+        pool.greet(key)
+    reaped, lost = (pool._workers[key] for key in ("reaped", "lost"))
+    os.kill(reaped._process.pid, signal.SIGKILL)
+    assert reaped._process.wait(2) == -signal.SIGKILL
+    assert sent[-1] == (reaped._process.pid, signal.SIGKILL), "what it may have left, before it is reaped"
+    sent.clear()
+    reaped.resume()
+    reaped.kill()
+    os.kill(process(pool, "lost").ppid(), signal.SIGKILL)
+    assert soon(lambda: ended(lost._process.pid), 2)
+    lost.resume()
+    lost.kill()
+    assert sent == []
+
+
 PARENT = """
 import sys, time
 from pathlib import Path

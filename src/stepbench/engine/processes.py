@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
 import select
@@ -10,10 +11,13 @@ import signal
 import socket
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
+
+import psutil
 
 from stepbench.errors import StepbenchError
 
@@ -42,24 +46,61 @@ class Wiring:
     """In which it works; its parent's if None."""
 
 
-class Process(Protocol):
-    """A worker's process, which leads a session of its own."""
+class Process(ABC):
+    """A worker's process, which leads a session of its own; its number stands for both until it is reaped."""
 
-    @property
-    def pid(self) -> int:
-        """Its number, and its group's; its own until :meth:`wait` has returned."""
+    def __init__(self, pid: int, descriptor: int) -> None:
+        self.pid = pid
+        self._descriptor = descriptor
+        """Readable once the process has ended."""
+        self._code: int | None = None
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to it and all that it started; to nobody once the number may be another's."""
+        if self._code is None and self._is_its_own():
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, number)
 
     def wait(self, timeout: float | None = None) -> int:
-        """Its exit code once it has ended, negative for a signal's number.
+        """Its exit code once it has ended, negative for a signal's number; what it started is ended with it.
 
         Raises:
             subprocess.TimeoutExpired: when it has not ended in so many seconds.
         """
+        if self._code is None:
+            if not self._has_ended(timeout):
+                raise subprocess.TimeoutExpired("a worker", timeout or 0)
+            self.signal(signal.SIGKILL)  # While the number is still its own.
+            self._code = self._reap()
+            os.close(self._descriptor)
+        return self._code
+
+    def _has_ended(self, timeout: float | None) -> bool:
+        return bool(select.select([self._descriptor], [], [], timeout)[0])
+
+    def _is_its_own(self) -> bool:
+        """Whether nobody else can have reaped it."""
+        return True
+
+    @abstractmethod
+    def _reap(self) -> int:
+        """The exit code of the process, which has ended."""
+
+
+class _Started(Process):
+    """A process of this one."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        super().__init__(process.pid, os.pidfd_open(process.pid))
+        self._process = process
+
+    def _reap(self) -> int:
+        return self._process.wait()
 
 
 def started(wiring: Wiring) -> Process:
     """A fresh process, which imports TensorFlow itself."""
-    return subprocess.Popen(  # noqa: S603 - our own module, no shell.
+    process = subprocess.Popen(  # noqa: S603 - our own module, no shell.
         [*COMMAND, str(wiring.orders), str(wiring.replies), str(os.getpid())],
         stdin=subprocess.DEVNULL,
         stdout=wiring.output,
@@ -69,6 +110,7 @@ def started(wiring: Wiring) -> Process:
         pass_fds=(wiring.orders, wiring.replies),
         start_new_session=True,  # Ctrl-C is for the parent alone to handle.
     )
+    return _Started(process)
 
 
 class ForkServerError(StepbenchError):
@@ -125,7 +167,7 @@ class ForkServer:
             "folder": str(wiring.folder or Path.cwd()),
         }
         answer, descriptors = self._ask(order, (wiring.orders, wiring.replies, wiring.output))
-        return _Forked(self, int(answer["pid"]), descriptors[0])
+        return _Forked(self, int(answer["pid"]), descriptors[0], wiring.environment.get("TMPDIR", ""))
 
     def reap(self, pid: int) -> int:
         """The exit code of a worker that has ended, whose number is free then.
@@ -161,30 +203,32 @@ class ForkServer:
         return json.loads(message), descriptors
 
 
-class _Forked:
+class _Forked(Process):
     """A worker's process that is the fork server's child."""
 
-    def __init__(self, server: ForkServer, pid: int, descriptor: int) -> None:
+    def __init__(self, server: ForkServer, pid: int, descriptor: int, scratch: str) -> None:
+        super().__init__(pid, descriptor)
         self._server = server
-        self._pid = pid
-        self._descriptor = descriptor
-        """Readable once the process has ended."""
-        self._code: int | None = None
+        self._scratch = scratch
 
-    @property
-    def pid(self) -> int:
-        return self._pid
+    def _is_its_own(self) -> bool:
+        # The kernel ends it with its server, and then whoever inherits it reaps it. Its number is not given away while
+        # something that it started is left of its group.
+        return not (self._server.has_ended and self._has_ended(0)) or self._has_left_something()
 
-    def wait(self, timeout: float | None = None) -> int:
-        if self._code is None:
-            if not select.select([self._descriptor], [], [], timeout)[0]:
-                raise subprocess.TimeoutExpired("a worker", timeout or 0)
-            try:
-                self._code = self._server.reap(self._pid)
-            except ForkServerError:  # It was ended with its server.
-                self._code = -signal.SIGKILL
-            os.close(self._descriptor)
-        return self._code
+    def _has_left_something(self) -> bool:
+        members = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, OSError):
+                if os.getpgid(process.pid) == self.pid:
+                    members.append(process.environ().get("TMPDIR"))
+        return self._scratch in members
+
+    def _reap(self) -> int:
+        try:
+            return self._server.reap(self.pid)
+        except ForkServerError:  # It was ended with its server.
+            return -signal.SIGKILL
 
 
 class Forker:

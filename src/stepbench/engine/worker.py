@@ -124,11 +124,11 @@ class Worker:
 
     def stop(self) -> None:
         """Take the processors from the worker until :meth:`resume`."""
-        self._signal(signal.SIGSTOP)
+        self._process.signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let the worker run again."""
-        self._signal(signal.SIGCONT)
+        self._process.signal(signal.SIGCONT)
 
     def cpu_seconds(self) -> float:
         """Processor time used so far; 0 when the process is gone."""
@@ -142,18 +142,13 @@ class Worker:
         """End the process and all that it started, at once. Safe to repeat."""
         if self._ended:  # Its numbers may be another's by now: the process's and the pipes'.
             return
-        self._signal(signal.SIGKILL)
+        self._process.signal(signal.SIGKILL)
         self._process.wait()
         self._ended = True
         for descriptor in (self._orders, self._replies):
             with contextlib.suppress(OSError):
                 os.close(descriptor)
         self._scratch.cleanup()
-
-    def _signal(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            # The session's leader has the group's number; its own children are meant too.
-            os.killpg(self._process.pid, number)
 
     def _read_line(self, deadline: float, timeout_s: float) -> bytes:
         while b"\n" not in self._buffer:
