@@ -163,6 +163,25 @@ def test_5_percent_is_nearly_always_found_and_nothing_passes_nearly_always(machi
     assert unchanged[GateVerdict.REGRESSION] <= 0.01 * gates
 
 
+def wrongly_passed(gates: int, spread: float) -> int:
+    """Of gates of a slowdown as large as the threshold, whose time is up after any number of pairs, those that pass."""
+    settings, chance = GateSettings(), np.random.default_rng(seed=2)
+    passed = 0
+    for _ in range(gates):
+        logs = [float(log) for log in math.log1p(settings.threshold) + chance.normal(0, spread, settings.pairs)]
+        last = int(chance.integers(LOOKS[0], settings.pairs + 1))
+        looks = [*(look for look in LOOKS if look < last), last]
+        passed += any(judge_steps(logs[:look], settings)[0] is GateVerdict.PASS for look in looks)
+    return passed
+
+
+@pytest.mark.parametrize("spread", [0.003, 0.02])
+def test_it_passes_no_more_often_however_long_it_is_given(spread: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert wrongly_passed(1000, spread) <= most(gate.MISSED, 1000)
+    monkeypatch.setattr(gate, "MISSED", gate.MISSED * (len(LOOKS) + 1))  # To each look all of it.
+    assert wrongly_passed(1000, spread) > most(0.1, 1000)
+
+
 @pytest.mark.parametrize("gates", [SEVERAL, pytest.param(MANY, marks=FULL_SIZE)])
 def test_a_slowdown_of_the_threshold_passes_no_more_often_than_promised(gates: int) -> None:
     from stepbench.judge.gate import MISSED
