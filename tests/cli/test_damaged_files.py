@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import random
@@ -10,9 +11,16 @@ from typing import Any
 
 import places
 import pytest
+from builders import ENVIRONMENT, make_cases, make_events, make_plan
 from invoking import Invoke
+from paired import make_calibration, make_gate, make_gate_case, noisy_pairs
 
-from stepbench.records.store import RUN_FILE
+from stepbench.commands.gate import notes
+from stepbench.errors import StepbenchError
+from stepbench.records.gate import CalibrationGate
+from stepbench.records.store import CALIBRATION_FILE, JOURNAL_FILE, RUN_FILE, Store
+from stepbench.records.store.files import encode
+from stepbench.report.summary import summarize
 
 KEPT_RUN = places.ROOT / "results" / "20261122-150828-4f90" / RUN_FILE
 KEPT_CASES = ("cifar-cnn/eager/float32/cpu/b64", "cifar-cnn/graph/float32/cpu/b64")
@@ -108,3 +116,36 @@ def test_every_reader_of_a_run_that_was_tampered_with_ends_in_order(
         assert code == 0 or out or len(err.splitlines()) == 1, (code, err)
         codes.add(code)
     assert codes != {2}, "what does not matter is passed over"
+
+
+@pytest.mark.parametrize("trials", [TRIALS, pytest.param(100 * TRIALS, marks=pytest.mark.slow)])
+def test_a_journal_that_was_tampered_with_is_read_or_refused(trials: int, tmp_path: Path) -> None:
+    rng = random.Random(trials)  # noqa: S311 - it spoils.
+    cases = make_cases(2)
+    store = Store(tmp_path)
+    run = store.create(make_plan(cases), ENVIRONMENT, command=("stepbench", "run"), data="synthetic")
+    events = [json.loads(encode(event)) for case in cases for event in make_events(case, 3)]
+    read = 0
+    for _ in range(trials):
+        lines = [json.dumps(event) for event in spoilt(events, rng)]
+        (store.folder(run.run_id) / JOURNAL_FILE).write_text("\n".join(lines) + "\n")
+        with contextlib.suppress(StepbenchError):
+            summarize(store.read(run.run_id))
+            read += 1
+    assert read, "what does not matter is passed over"
+
+
+@pytest.mark.parametrize("trials", [TRIALS, pytest.param(100 * TRIALS, marks=pytest.mark.slow)])
+def test_a_calibration_that_was_tampered_with_costs_the_note_on_it_alone(trials: int, tmp_path: Path) -> None:
+    rng = random.Random(trials)  # noqa: S311 - it spoils.
+    gates = [CalibrationGate(slowdown, make_gate_case(*noisy_pairs(slowdown))) for slowdown in (0.0, 0.05)]
+    calibration = make_calibration(gates)
+    store = Store(tmp_path)
+    store.write_calibration(calibration)
+    known = json.loads(encode(calibration))
+    gate = make_gate(make_gate_case(*noisy_pairs()))
+    said = set()
+    for _ in range(trials):
+        (store.folder(calibration.calibration_id) / CALIBRATION_FILE).write_text(json.dumps(spoilt(known, rng)))
+        said.add(notes(gate, store))
+    assert all(len(sentences) == 1 for sentences in said)

@@ -186,4 +186,4 @@ def test_an_interruption_before_the_first_block_is_no_traceback(tmp_path: Path) 
         signal.signal(signal.SIGINT, before)
     assert process.returncode == 130
     assert "Traceback" not in errors
-    assert workers_of(process.pid) == []
+    assert soon(lambda: workers_of(process.pid) == [], 2)

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import datetime as dt
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from stepbench.errors import StepbenchError
+from stepbench.records.bounds import Count, Duration, Fraction, Seconds
 from stepbench.records.cases import Case, Plan
 from stepbench.records.machine import Environment
 from stepbench.records.run import Failure
 from stepbench.records.trace import Trace
 
 SCHEMA = 1
+RAREST = 1e-6
+"""False alarms that a gate may be asked to keep to."""
+MOST_PAIRS = 10_000
 
 
 class SideName(StrEnum):
@@ -36,19 +42,19 @@ class Revision(msgspec.Struct, frozen=True):
 class Quad(msgspec.Struct, frozen=True, array_like=True):
     """Four blocks in the order ABBA or BAAB: linear drift of the machine cancels. Seconds a step."""
 
-    base: tuple[float, float]
-    head: tuple[float, float]
+    base: tuple[Duration, Duration]
+    head: tuple[Duration, Duration]
 
 
 class SideFacts(msgspec.Struct, frozen=True):
     """What one process of a pair showed beside its blocks."""
 
-    functions_traced: int = msgspec.field(name="traces")
+    functions_traced: Count = msgspec.field(name="traces")
     """In the first call and later; the profiler's traces are the case's."""
-    first_call_s: float
-    peak_memory_bytes: int
+    first_call_s: Seconds
+    peak_memory_bytes: Count
     """Device memory on an accelerator; on CPU, resident memory above what the process held before the model."""
-    changed_imported: int | None = None
+    changed_imported: Count | None = None
     """How many of the files that differ between the revisions it had imported; null where that is not known."""
 
 
@@ -64,11 +70,11 @@ class Disturbance(msgspec.Struct, frozen=True):
 class Pair(msgspec.Struct, frozen=True):
     """One fresh process of each side, measured in turn: the unit of inference."""
 
-    number: int
-    quads: tuple[Quad, ...]
+    number: Count
+    quads: Annotated[tuple[Quad, ...], Meta(min_length=1)]
     base: SideFacts
     head: SideFacts
-    seconds: float
+    seconds: Seconds
     """That it took, its processes' start included."""
     load: Disturbance | None = None
 
@@ -105,7 +111,8 @@ class GateSettings(msgspec.Struct, frozen=True):
     """At most, for one case."""
 
     def __post_init__(self) -> None:
-        if not (0 < self.threshold < 1 and 0 < self.false_alarms < 1 and self.budget_s > 0 and self.pairs >= 1):
+        sound = 0 < self.threshold < 1 and RAREST <= self.false_alarms < 1 and self.budget_s > 0
+        if not (sound and 1 <= self.pairs <= MOST_PAIRS):
             raise StepbenchError(
                 f"A gate takes a threshold above 0% and below 100%, not {self.threshold:.0%}, and at least one pair."
             )
@@ -114,7 +121,7 @@ class GateSettings(msgspec.Struct, frozen=True):
 class CalibrationGate(msgspec.Struct, frozen=True):
     """One gate of known truth."""
 
-    slowdown: float
+    slowdown: Fraction
     """Planted in head, as a share of the step time."""
     found: GateCase
 
@@ -128,7 +135,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
     command: tuple[str, ...]
     environment: Environment
     plan: Plan
-    slowdowns: tuple[float, ...]
+    slowdowns: tuple[Fraction, ...]
     settings: GateSettings
     gates: tuple[CalibrationGate, ...] = ()
 

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 import msgspec
 
+from stepbench.records.bounds import Amount, Count, Duration, Positive, Seconds
 from stepbench.records.cases import Case, Device
 from stepbench.records.machine import Noise
 from stepbench.records.trace import Trace
@@ -39,14 +40,14 @@ class Failure(msgspec.Struct, frozen=True):
 class Phases(msgspec.Struct, frozen=True):
     """Seconds spent before the steady state, in the order in which they pass."""
 
-    import_s: float
-    data_s: float
-    build_s: float
-    first_call_s: float
+    import_s: Seconds
+    data_s: Seconds
+    build_s: Seconds
+    first_call_s: Seconds
     """The first call whole: trace, compile and run."""
-    compile_s: float
+    compile_s: Seconds
     """XLA's compilation within it; 0 where XLA compiled nothing."""
-    warm_up_s: float
+    warm_up_s: Seconds
 
 
 class Evidence(msgspec.Struct, frozen=True):
@@ -79,26 +80,26 @@ class Evidence(msgspec.Struct, frozen=True):
 class Block(msgspec.Struct, frozen=True):
     """Consecutive steps timed as one interval that ends when the device is done."""
 
-    round: int
-    steps: int
-    seconds: float
+    round: Count
+    steps: Positive
+    seconds: Duration
     loss: float | None
     """Of the block's last step; null when it is NaN or infinite."""
     noise: Noise
-    leaked_cpu_s: float = 0.0
+    leaked_cpu_s: Seconds = 0.0
     """Processor seconds that the stopped workers used meanwhile; more than 0 spoils the block."""
-    energy_j: float | None = None
+    energy_j: Amount | None = None
     """Used by the device meanwhile, where it counts that."""
 
 
 class Work(msgspec.Struct, frozen=True):
     """What one step of a case has to compute, counted from the graph of the workload's own step."""
 
-    flops: float
+    flops: Amount
     """Floating-point operations a step in convolutions and matrix products, two for each multiply-add."""
-    bytes: float
+    bytes: Amount
     """Moved a step if no tensor stayed in a cache: the sizes of all operations' inputs and outputs."""
-    examples: int
+    examples: Count
     """In the training set; 0 where a pipeline does not know."""
     uncounted: tuple[str, ...] = ()
     """What the step holds beside, whose work is not known: the figures above are without it."""
@@ -108,9 +109,9 @@ class Attainable(msgspec.Struct, frozen=True):
     """What a device was seen to attain in this run, for others to be held against."""
 
     device: Device
-    flops: dict[str, float]
+    flops: dict[str, Amount]
     """Floating-point operations a second of a large matrix product, by the dtype it computes in."""
-    bandwidth: float
+    bandwidth: Amount
     """Bytes a second between the device and its memory."""
     name: str | None = None
     """What the driver calls the accelerator; null on CPU."""
@@ -121,9 +122,9 @@ class Attainable(msgspec.Struct, frozen=True):
 class InputWait(msgspec.Struct, frozen=True):
     """One block fed by a ``tf.data`` pipeline instead of the ring."""
 
-    steps: int
-    seconds: float
-    wait_s: float
+    steps: Positive
+    seconds: Duration
+    wait_s: Seconds
     """Seconds of it spent waiting for the next batch."""
 
 

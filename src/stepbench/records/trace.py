@@ -6,6 +6,8 @@ import re
 
 import msgspec
 
+from stepbench.records.bounds import Amount, Duration, Seconds
+
 HOST = "(host)"
 """The kind of time in which the host works and nothing that it launched does: Python, and dispatch to kernels."""
 GAP = "(gap)"
@@ -38,9 +40,9 @@ class Operation(msgspec.Struct, frozen=True, array_like=True):
     """In the graph, with its scopes; eager operations have none and show their type."""
     kind: str
     """The type, such as ``Conv2D``, or :data:`HOST` or :data:`GAP`."""
-    calls: float
+    calls: Amount
     """A step."""
-    seconds: float
+    seconds: Seconds
     """Of wall time a step. Where several operations ran at once, each has an equal share, so all of them add up."""
 
 
@@ -74,8 +76,8 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     """Of its folder, which TensorBoard calls a session."""
     facts: TraceFacts
-    step_s: float
+    step_s: Duration
     """Mean seconds a step, traced."""
-    untraced_step_s: float
+    untraced_step_s: Duration
     """The same in the same process, with the profiler off, before and after."""
     operations: tuple[Operation, ...]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from stepbench.records.bounds import Seconds
+
 
 class TensorError(msgspec.Struct, frozen=True):
     """How one tensor differs from what it should be. Norms are Euclidean over all its elements."""
@@ -50,7 +52,7 @@ class Agreement(msgspec.Struct, frozen=True):
     """Why gradients cannot be compared, if so."""
     gradients_seen: bool
     """Whether the step's gradients could be observed."""
-    step_s: float
+    step_s: Seconds
     """Roughly how long a step takes, to choose which variant trains on behalf of others."""
     points: tuple[Point, ...]
     remark: str = ""

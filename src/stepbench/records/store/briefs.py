@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from stepbench.errors import StepbenchError
+from stepbench.records.bounds import Duration, Positive
 from stepbench.records.cases import Case
 from stepbench.records.machine import Environment
 from stepbench.records.run import Failure
@@ -22,16 +23,13 @@ from stepbench.records.store.names import INDEX_FILE, LATEST, RUN_FILE
 INDEX_LAYOUT = 1
 """To be raised when the fields below change."""
 _WithZone = Annotated[dt.datetime, Meta(tz=True)]
-# Of these the logarithm is taken.
-_Seconds = Annotated[float, Meta(ge=1e-9, le=1e9)]
-_Steps = Annotated[int, Meta(ge=1, le=10**9)]
 
 
 class BriefBlock(msgspec.Struct, frozen=True, gc=False):
     """As ``measurement.Block``."""
 
-    steps: _Steps
-    seconds: _Seconds
+    steps: Positive
+    seconds: Duration
 
 
 class BriefReplicate(msgspec.Struct, frozen=True):
