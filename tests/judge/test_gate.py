@@ -24,6 +24,7 @@ from paired import (
 from stepbench.errors import StepbenchError
 from stepbench.judge.gate import (
     LOOKS,
+    Company,
     GateVerdict,
     is_decided,
     judge_case,
@@ -38,7 +39,7 @@ SETTINGS = GateSettings()
 
 
 def verdict(*logs: float, settings: GateSettings = SETTINGS, cases: int = 1) -> GateVerdict:
-    return judge_case(make_gate_case(*make_pairs(*logs)), settings, cases).verdict
+    return judge_case(make_gate_case(*make_pairs(*logs)), settings, Company(cases)).verdict
 
 
 def test_identical_code_passes_at_the_first_look() -> None:
@@ -73,10 +74,10 @@ def test_a_pass_of_a_change_that_neither_side_imported_says_so() -> None:
 def test_a_slowdown_is_a_regression_only_when_one_more_pair_shows_it_again(slowdown: float) -> None:
     at_first = make_gate_case(*noisy_pairs(slowdown, LOOKS[0]))
     assert judge_case(at_first, SETTINGS).verdict is GateVerdict.INCONCLUSIVE
-    assert not is_decided(at_first, SETTINGS, 1)
+    assert not is_decided(at_first, SETTINGS)
     again = make_gate_case(*noisy_pairs(slowdown, LOOKS[0] + 1))
     assert judge_case(again, SETTINGS).verdict is GateVerdict.REGRESSION
-    assert is_decided(again, SETTINGS, 1)
+    assert is_decided(again, SETTINGS)
     refuted = make_gate_case(*noisy_pairs(slowdown, LOOKS[0]), make_pair(-math.log1p(slowdown)))
     assert judge_case(refuted, SETTINGS).verdict is GateVerdict.INCONCLUSIVE
 
@@ -98,9 +99,9 @@ def test_a_speedup_is_improved_when_found_again() -> None:
 def test_a_gate_goes_on_where_a_speedup_is_likely_but_not_proved_and_passes_when_the_time_is_up() -> None:
     likely = make_gate_case(*make_pairs(-0.05, -0.02, -0.09, -0.03))
     assert judge_case(likely, SETTINGS).verdict is GateVerdict.PASS
-    assert not is_decided(likely, SETTINGS, 1)
+    assert not is_decided(likely, SETTINGS)
     unlikely = make_gate_case(*make_pairs(-0.01, 0.0, -0.01, 0.0))
-    assert is_decided(unlikely, SETTINGS, 1)
+    assert is_decided(unlikely, SETTINGS)
 
 
 def test_noise_that_hides_the_threshold_is_inconclusive_and_says_so() -> None:
@@ -124,7 +125,7 @@ def test_too_few_pairs_are_inconclusive_however_clear(count: int, words: str) ->
 def test_a_side_that_fails_is_broken_with_its_reason_and_decided(side: SideName) -> None:
     judged = judge_case(make_broken(side, "planted"), SETTINGS)
     assert (judged.verdict, judged.why) == (GateVerdict.BROKEN, (f"{side} fails: error: planted",))
-    assert is_decided(make_broken(side), SETTINGS, 1)
+    assert is_decided(make_broken(side), SETTINGS)
 
 
 def test_one_hiccup_among_the_blocks_of_a_pair_moves_its_ratio_little() -> None:
@@ -136,7 +137,7 @@ def test_one_hiccup_among_the_blocks_of_a_pair_moves_its_ratio_little() -> None:
 def test_the_smallest_detectable_slowdown_is_the_threshold_without_noise_and_grows_with_it() -> None:
     def smallest(scale: float, count: int, cases: int = 1) -> float:
         pairs = make_pairs(*(scale * noise for noise in NOISE[:count]))
-        found = judge_case(make_gate_case(*pairs), SETTINGS, cases).smallest_detectable
+        found = judge_case(make_gate_case(*pairs), SETTINGS, Company(cases)).smallest_detectable
         assert found is not None
         return found
 
@@ -151,14 +152,14 @@ def test_the_smallest_detectable_slowdown_is_found_four_times_in_five(count: int
     """Simulated: gates of so many pairs, and of one more where that has to confirm them."""
     spread, gates = 0.015, 500
     seen = scaled_to(spread, NOISE[:5] * (count // 5) or NOISE[:count])
-    slowdown = judge_case(make_gate_case(*make_pairs(*seen)), SETTINGS, cases).smallest_detectable
+    slowdown = judge_case(make_gate_case(*make_pairs(*seen)), SETTINGS, Company(cases)).smallest_detectable
     assert slowdown is not None
     chance = random.Random(count)  # noqa: S311 - it draws noise.
     pairs = count + (count in LOOKS)
     found = 0
     for _ in range(gates):
         logs = [chance.gauss(math.log1p(slowdown), spread) for _ in range(pairs)]
-        found += judge_steps(logs, SETTINGS, cases)[0] is GateVerdict.REGRESSION
+        found += judge_steps(logs, SETTINGS, Company(cases))[0] is GateVerdict.REGRESSION
     assert 0.74 * gates < found < 0.86 * gates
 
 
@@ -172,9 +173,23 @@ def test_more_cases_make_each_judgement_stricter() -> None:
     assert verdict(*logs) is GateVerdict.REGRESSION
     assert verdict(*logs, cases=30) is GateVerdict.INCONCLUSIVE
     alone = make_gate(make_gate_case(*make_pairs(*logs)))
-    among = make_gate(*alone.cases, *(make_gate_case(*noisy_pairs()) for _ in range(29)))
+    steady = make_gate_case(*make_pairs(*[0.0] * 6))  # It has no spread to lend.
+    among = make_gate(*alone.cases, *(steady for _ in range(29)))
     assert judge_gate(alone).verdict is GateVerdict.REGRESSION
     assert judge_gate(among).verdict is GateVerdict.INCONCLUSIVE
+
+
+def test_cases_of_a_gate_lend_each_other_their_spread() -> None:
+    logs = [0.036, 0.03, 0.05, 0.045, 0.03, 0.04]
+    case = make_gate_case(*make_pairs(*logs))
+    others = (make_gate_case(*noisy_pairs(count=6), case=make_case(f"other-{number}")) for number in range(29))
+    found = judge_gate(make_gate(case, *others)).cases[0]
+    assert found.verdict is GateVerdict.REGRESSION
+    alone = judge_case(case, SETTINGS, Company(30))
+    assert alone.verdict is GateVerdict.INCONCLUSIVE
+    assert found.smallest_detectable
+    assert alone.smallest_detectable
+    assert found.smallest_detectable < 0.7 * alone.smallest_detectable
 
 
 def test_a_gates_verdict_is_the_gravest_of_its_cases() -> None:

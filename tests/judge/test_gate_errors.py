@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -15,7 +15,8 @@ from chances import most
 from paired import make_gate_case, make_pair
 
 from stepbench.judge import gate
-from stepbench.judge.gate import CHECKS, LOOKS, GateVerdict, is_decided, judge_case, judge_steps
+from stepbench.judge.gate import CHECKS, LOOKS, Company, GateVerdict, is_decided, judge_case, judge_steps, may_stop
+from stepbench.judge.moderated import NOTHING, Prior, prior_of
 from stepbench.records.gate import GateCase, GateSettings, Pair, Quad
 
 SEVERAL, MANY = 40, 400
@@ -107,7 +108,7 @@ def rates(
         for number in range(settings.pairs):
             pair = simulate_pair(number, slowdown, machine, chance, order)
             case = msgspec.structs.replace(case, pairs=(*case.pairs, pair))
-            if number + 1 >= LOOKS[0] and is_decided(case, settings, 1):
+            if number + 1 >= LOOKS[0] and is_decided(case, settings):
                 break
         counts[judge_case(unit(case), settings).verdict] += 1
     return counts
@@ -161,6 +162,50 @@ def test_5_percent_is_nearly_always_found_and_nothing_passes_nearly_always(machi
     unchanged = rates(0.0, machine, settings, gates)
     assert unchanged[GateVerdict.PASS] >= 0.9 * gates
     assert unchanged[GateVerdict.REGRESSION] <= 0.01 * gates
+
+
+NINE = (0.4, 0.5, 0.6, 0.8, 1.0, 1.2, 1.5, 2.0, 2.5)
+"""How much the pairs of nine cases spread, as multiples of the usual spread."""
+Lending = Callable[[Sequence[Sequence[float]]], Prior]
+
+
+def gates_of_nine(gates: int, slowdown: float, settings: GateSettings, lending: Lending) -> tuple[int, float]:
+    """Gates of nine cases whose noise is partly one and the same: how many find anything, and pairs a case takes."""
+    chance = np.random.default_rng(seed=3)
+    finding, pairs = 0, 0
+    for _ in range(gates):
+        shared = chance.normal(0, 1, settings.pairs)
+        noise = [0.015 * spread * (shared + chance.normal(0, 1, settings.pairs)) / math.sqrt(2) for spread in NINE]
+        logs: list[list[float]] = [[] for _ in NINE]
+        verdicts: dict[int, GateVerdict] = {}
+        for number in range(settings.pairs):
+            live = [case for case in range(len(NINE)) if case not in verdicts]
+            for case in live:
+                logs[case].append(math.log1p(slowdown) + float(noise[case][number]))
+            if number + 1 >= LOOKS[0]:
+                company = Company(len(NINE), lending(logs))
+                judged = {case: judge_steps(logs[case], settings, company)[0] for case in live}
+                verdicts |= {case: found for case, found in judged.items() if may_stop(logs[case], found, settings)}
+        finding += GateVerdict.REGRESSION in verdicts.values()
+        pairs += sum(map(len, logs))
+    return finding, pairs / gates / len(NINE)
+
+
+def test_nine_cases_that_lend_each_other_their_spread_keep_the_promise_and_need_fewer_pairs() -> None:
+    alarms, _ = gates_of_nine(200, 0.0, ANY_SLOWDOWN, prior_of)
+    assert alarms <= most(ANY_SLOWDOWN.false_alarms / CHECKS, 200)
+    found, pairs = gates_of_nine(10, 0.05, GateSettings(), prior_of)
+    _, alone = gates_of_nine(10, 0.05, GateSettings(), lambda _: NOTHING)
+    assert found == 10
+    assert pairs < alone
+
+
+def test_more_degrees_of_freedom_than_there_are_would_break_it() -> None:
+    def too_many(logs: Sequence[Sequence[float]]) -> Prior:
+        return Prior(prior_of(logs).variance, 1000.0, 1000.0)
+
+    alarms, _ = gates_of_nine(200, 0.0, ANY_SLOWDOWN, too_many)
+    assert alarms > most(ANY_SLOWDOWN.false_alarms / CHECKS, 200)
 
 
 def wrongly_passed(gates: int, spread: float) -> int:

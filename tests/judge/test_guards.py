@@ -51,7 +51,7 @@ def test_growth_at_the_first_look_keeps_a_quiet_step_from_passing(
 ) -> None:
     pairs = with_head(LOOKS[0], slowdown, **facts)
     found = judged(*pairs)
-    assert not is_decided(make_gate_case(*pairs), SETTINGS, 1)
+    assert not is_decided(make_gate_case(*pairs), SETTINGS)
     assert found.verdict is GateVerdict.INCONCLUSIVE
     if not slowdown:
         assert found.why == (f"{words}, which one more pair has to show again: raise --budget",)
@@ -138,10 +138,10 @@ def test_only_a_regression_of_the_steps_can_be_told_from_traces() -> None:
         "faster": noisy_pairs(-0.1),
     }
     for pairs in slower.values():
-        assert is_slower(make_gate_case(*pairs), SETTINGS, 1)
+        assert is_slower(make_gate_case(*pairs), SETTINGS)
     for pairs in other.values():
-        assert not is_slower(make_gate_case(*pairs), SETTINGS, 1)
-    assert not is_slower(make_broken(), SETTINGS, 1)
+        assert not is_slower(make_gate_case(*pairs), SETTINGS)
+    assert not is_slower(make_broken(), SETTINGS)
 
 
 def test_a_slower_step_names_what_else_is_worse() -> None:

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pytest
 from builders import make_case, make_measurement
 
 from stepbench.judge import moderated
-from stepbench.judge.moderated import Prior, digamma, estimates, inverse_trigamma, prior_of, speedups, trigamma
+from stepbench.judge.moderated import (
+    NOTHING,
+    Prior,
+    digamma,
+    estimates,
+    inverse_trigamma,
+    prior_of_variances,
+    speedups,
+    trigamma,
+)
 from stepbench.judge.statistics import Estimate, speedup
 
 SEED = 20260103
@@ -35,20 +44,20 @@ def test_the_polygamma_functions_are_those_of_scipy(x: float) -> None:
 def test_the_prior_that_variances_were_drawn_from_is_found(variance: float, degrees: float) -> None:
     generator = np.random.default_rng(SEED)
     true = variance * degrees / generator.chisquare(degrees, 4000)
-    found = prior_of([(float(one * generator.chisquare(4) / 4), 4) for one in true])
+    found = prior_of_variances([(float(one * generator.chisquare(4) / 4), 4) for one in true])
     assert found.variance == pytest.approx(variance, rel=0.1)
     assert found.degrees == pytest.approx(degrees, rel=0.35)
 
 
 def test_variances_that_differ_by_less_than_chance_are_one_and_the_same() -> None:
-    alike = prior_of([(1.0, 4)] * 8)
+    alike = prior_of_variances([(1.0, 4)] * 8)
     assert alike.degrees == math.inf
     assert alike.most == pytest.approx(32 / 2.75)
 
 
 @pytest.mark.parametrize("samples", [[], [(1.0, 4)], [(1.0, 4), (0.0, 4)]])
 def test_one_variance_has_nothing_to_borrow_from(samples: list[tuple[float, int]]) -> None:
-    assert prior_of(samples) == Prior(0.0, 0.0, 0.0)
+    assert prior_of_variances(samples) == NOTHING
 
 
 def drawn(
@@ -84,7 +93,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say(
 def test_a_planted_error_holds_it_less_often(plant: str, monkeypatch: pytest.MonkeyPatch) -> None:
     honest = moderated.prior_of
 
-    def unlimited(samples: Sequence[tuple[float, int]]) -> Prior:
+    def unlimited(samples: Iterable[Sequence[float]]) -> Prior:
         prior = honest(samples)
         return Prior(prior.variance, 1e3, 1e3) if plant == "too many degrees" else Prior(prior.variance, 40.0, 40.0)
 

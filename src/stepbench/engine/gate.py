@@ -15,7 +15,7 @@ from stepbench.engine.pool import Pool
 from stepbench.engine.rounds import MAX_TEAM, chunks, prepare
 from stepbench.engine.worker import WorkerError
 from stepbench.engine.worktrees import Checkout
-from stepbench.judge.gate import is_decided
+from stepbench.judge.gate import company_of, is_decided
 from stepbench.judge.proof import judge_block, judge_start
 from stepbench.probes.meter import LoadMeter
 from stepbench.records.cases import Case, Plan
@@ -79,7 +79,8 @@ def measure_pairs(
     ends = time.monotonic() + settings.budget_s
     longest = 0.0
     for number in range(settings.pairs):
-        live = [case for case in cases if not is_decided(known[case], settings, len(cases))]
+        company = company_of(tuple(known.values()))
+        live = [case for case in cases if not is_decided(known[case], settings, company)]
         for team in chunks(live, MAX_TEAM // 2):
             # Each case is looked at once, however short the time is; no pair is begun that the time will cut short.
             if number and time.monotonic() + longest > ends:

@@ -3,6 +3,7 @@
 The pair is the unit of inference, because two processes of identical code differ more than blocks of one process.
 There are few looks, further apart the more pairs there are; each gets an equal share of the chance of a false alarm,
 and so does each check and each case (Bonferroni); a suspect must be found again with one more pair of fresh processes.
+Cases of one gate borrow their spread from each other: at so small shares of the error, few pairs alone tell nothing.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 
 import msgspec
 
-from stepbench.judge.statistics import Estimate, from_logs, standard_deviation, t_quantile, winsorized_mean
+from stepbench.judge.moderated import NOTHING, Prior, prior_of, spread_of
+from stepbench.judge.statistics import Estimate, from_logs, t_quantile, winsorized_mean
 from stepbench.records.gate import Gate, GateCase, GateSettings, Pair, SideFacts, SideName
 
 LOOKS = (4, 6, 9, 13, 19)
@@ -45,6 +48,23 @@ class GateVerdict(StrEnum):
 NO_FINDINGS = (GateVerdict.PASS, GateVerdict.IMPROVED, GateVerdict.INCONCLUSIVE)
 
 
+@dataclass(frozen=True)
+class Company:
+    """What a case is judged beside: the chance of a false alarm is shared, and spread is borrowed."""
+
+    cases: int = 1
+    """So many, itself included."""
+    prior: Prior = NOTHING
+
+
+ALONE = Company()
+
+
+def company_of(cases: Sequence[GateCase]) -> Company:
+    """What each of some cases is judged beside."""
+    return Company(len(cases), prior_of([log_ratio(pair) for pair in case.pairs] for case in cases))
+
+
 class CaseJudgement(msgspec.Struct, frozen=True, kw_only=True):
     """The verdict on one case; its JSON is a public contract."""
 
@@ -70,7 +90,8 @@ class GateJudgement(msgspec.Struct, frozen=True, kw_only=True):
 
 def judge_gate(gate: Gate) -> GateJudgement:
     """The verdict on every case, and the gravest of them."""
-    cases = tuple(_judged_of(gate, case) for case in gate.cases)
+    company = company_of(gate.cases)
+    cases = tuple(_judged_of(gate, case, company) for case in gate.cases)
     gravest = (
         GateVerdict.BROKEN,
         GateVerdict.REGRESSION,
@@ -82,9 +103,9 @@ def judge_gate(gate: Gate) -> GateJudgement:
     return GateJudgement(verdict=verdict, threshold=gate.settings.threshold, cases=cases)
 
 
-def _judged_of(gate: Gate, case: GateCase) -> CaseJudgement:
+def _judged_of(gate: Gate, case: GateCase, company: Company) -> CaseJudgement:
     """The verdict on a case; of one that is no finding, that the change was not run at all, if so."""
-    judged = judge_case(case, gate.settings, len(gate.cases))
+    judged = judge_case(case, gate.settings, company)
     imported = [side.changed_imported for pair in case.pairs for side in (pair.base, pair.head)]
     if not gate.changed or not imported or any(imported) or None in imported or judged.verdict not in NO_FINDINGS:
         return judged
@@ -93,10 +114,10 @@ def _judged_of(gate: Gate, case: GateCase) -> CaseJudgement:
     return msgspec.structs.replace(judged, why=(*judged.why, doubt))
 
 
-def is_decided(case: GateCase, settings: GateSettings, cases: int) -> bool:
-    """Whether there is a verdict on one of so many cases, at a time when one may be given."""
+def is_decided(case: GateCase, settings: GateSettings, company: Company = ALONE) -> bool:
+    """Whether there is a verdict on a case, at a time when one may be given."""
     logs = [log_ratio(pair) for pair in case.pairs]
-    return case.broken is not None or may_stop(logs, judge_case(case, settings, cases).verdict, settings)
+    return case.broken is not None or may_stop(logs, judge_case(case, settings, company).verdict, settings)
 
 
 def may_stop(logs: Sequence[float], verdict: GateVerdict, settings: GateSettings) -> bool:
@@ -108,24 +129,24 @@ def may_stop(logs: Sequence[float], verdict: GateVerdict, settings: GateSettings
     return verdict in (GateVerdict.REGRESSION, GateVerdict.IMPROVED) and confirmed
 
 
-def judge_case(case: GateCase, settings: GateSettings, cases: int = 1) -> CaseJudgement:
-    """The verdict on one of so many cases that are judged together."""
+def judge_case(case: GateCase, settings: GateSettings, company: Company = ALONE) -> CaseJudgement:
+    """The verdict on a case."""
     logs = [log_ratio(pair) for pair in case.pairs]
-    verdict, why = _judge(case, logs, settings, cases)
+    verdict, why = _judge(case, logs, settings, company)
     return CaseJudgement(
         id=case.case.id,
         verdict=verdict,
         ratio=from_logs(logs),
-        smallest_detectable=_smallest_detectable(logs, settings, cases),
+        smallest_detectable=_smallest_detectable(logs, settings, company),
         pairs=len(case.pairs),
         seconds=math.fsum(pair.seconds for pair in case.pairs),
         why=why,
     )
 
 
-def is_slower(case: GateCase, settings: GateSettings, cases: int) -> bool:
-    """Whether one of so many cases is a regression whose steps take longer, so that traces can tell why."""
-    if judge_case(case, settings, cases).verdict is not GateVerdict.REGRESSION:
+def is_slower(case: GateCase, settings: GateSettings, company: Company = ALONE) -> bool:
+    """Whether a case is a regression whose steps take longer, so that traces can tell why."""
+    if judge_case(case, settings, company).verdict is not GateVerdict.REGRESSION:
         return False
     totals = statistics.fmean(math.log(_total(pair, "head") / _total(pair, "base")) for pair in case.pairs)
     return max(totals, statistics.fmean(map(log_ratio, case.pairs))) >= math.log1p(settings.threshold)
@@ -148,7 +169,7 @@ def log_ratio(pair: Pair) -> float:
 
 
 def _judge(
-    case: GateCase, logs: Sequence[float], settings: GateSettings, cases: int
+    case: GateCase, logs: Sequence[float], settings: GateSettings, company: Company
 ) -> tuple[GateVerdict, tuple[str, ...]]:
     if case.broken:
         failure = case.broken.failure
@@ -156,8 +177,8 @@ def _judge(
     if len(logs) < LOOKS[0]:
         counted = "1 pair is" if len(logs) == 1 else f"{len(logs)} pairs are"
         return GateVerdict.INCONCLUSIVE, (f"{counted} too few to judge: raise --budget",)
-    alpha = _alpha(settings, cases)
-    verdict, why = judge_steps(logs, settings, cases)
+    alpha = _alpha(settings, company.cases)
+    verdict, why = judge_steps(logs, settings, company)
     slower = verdict is GateVerdict.REGRESSION
     guarded = _guards(case.pairs, settings, alpha, _proved_twice, totals=not slower)
     if slower or guarded:
@@ -169,35 +190,38 @@ def _judge(
     return verdict, why
 
 
-def judge_steps(logs: Sequence[float], settings: GateSettings, cases: int = 1) -> tuple[GateVerdict, tuple[str, ...]]:
+def judge_steps(
+    logs: Sequence[float], settings: GateSettings, company: Company = ALONE
+) -> tuple[GateVerdict, tuple[str, ...]]:
     """The verdict on the steps' time alone, and why, from one log ratio a pair; of at least as many as a look takes."""
-    alpha = _alpha(settings, cases)
+    alpha, prior = _alpha(settings, company.cases), company.prior
     threshold = math.log1p(settings.threshold)
-    if _proved_twice(logs, threshold, alpha):
+    if _proved_twice(logs, threshold, alpha, prior):
         return GateVerdict.REGRESSION, ()
-    if _proved_twice([-log for log in logs], threshold, alpha):
+    if _proved_twice([-log for log in logs], threshold, alpha, prior):
         return GateVerdict.IMPROVED, ()
     # It may also pass when the time is up, between two looks.
-    if statistics.fmean(logs) + _reach(logs, MISSED / (_looks(settings) + 1)) < threshold:
+    if statistics.fmean(logs) + _reach(logs, MISSED / (_looks(settings) + 1), prior) < threshold:
         return GateVerdict.PASS, ()
     spent = len(logs) >= settings.pairs
     remedy = "raise --threshold, or quiet the machine" if spent else "raise --budget or --threshold"
     return GateVerdict.INCONCLUSIVE, (f"neither a slowdown nor its absence is proved: {remedy}",)
 
 
-def _proved_twice(logs: Sequence[float], threshold: float, alpha: float) -> bool:
+def _proved_twice(logs: Sequence[float], threshold: float, alpha: float, prior: Prior = NOTHING) -> bool:
     """Whether a slowdown above zero, and as large as the threshold, is found, and was before the last pair."""
-    return len(logs) > LOOKS[0] and all(_proved(seen, threshold, alpha) for seen in (logs, logs[:-1]))
+    return len(logs) > LOOKS[0] and all(_proved(seen, threshold, alpha, prior) for seen in (logs, logs[:-1]))
 
 
-def _proved(logs: Sequence[float], threshold: float, alpha: float) -> bool:
+def _proved(logs: Sequence[float], threshold: float, alpha: float, prior: Prior = NOTHING) -> bool:
     mean = statistics.fmean(logs)
-    return mean >= threshold and mean - _reach(logs, alpha) > 0
+    return mean >= threshold and mean - _reach(logs, alpha, prior) > 0
 
 
-def _reach(logs: Sequence[float], error: float) -> float:
+def _reach(logs: Sequence[float], error: float, prior: Prior) -> float:
     """How far a one-sided bound lies from the mean."""
-    return t_quantile(1 - error, len(logs) - 1) * standard_deviation(logs) / math.sqrt(len(logs))
+    deviation, degrees = spread_of(logs, prior)
+    return t_quantile(1 - error, degrees) * deviation
 
 
 def _looks(settings: GateSettings) -> int:
@@ -248,14 +272,15 @@ def _growth(pairs: Sequence[Pair], read: Read) -> float:
     return math.exp(statistics.fmean(math.log(read(pair.head) / read(pair.base)) for pair in pairs))
 
 
-def _smallest_detectable(logs: Sequence[float], settings: GateSettings, cases: int) -> float | None:
+def _smallest_detectable(logs: Sequence[float], settings: GateSettings, company: Company) -> float | None:
     """If others spread as these; by a normal approximation of noncentral t (Abramowitz and Stegun, 1964, 26.7.10)."""
     if len(logs) < LOOKS[0]:
         return None
     pairs = len(logs) if len(logs) in LOOKS else len(logs) - 1  # One more has to confirm what these find.
-    spread = standard_deviation(logs) / math.sqrt(pairs)
+    spread, freedom = spread_of(logs, company.prior)
+    spread, freedom = spread * math.sqrt(len(logs) / pairs), freedom - (len(logs) - pairs)
     beyond = statistics.NormalDist().inv_cdf(POWER)
-    needed, freedom = t_quantile(1 - _alpha(settings, cases), pairs - 1), pairs - 1
+    needed = t_quantile(1 - _alpha(settings, company.cases), freedom)
     proof = needed * (1 - 1 / (4 * freedom)) + beyond * math.sqrt(1 + needed**2 / (2 * freedom))
     # Beyond zero by so much that the test shows it, and beyond the threshold by so much that the estimate exceeds it.
     return math.expm1(max(proof * spread, math.log1p(settings.threshold) + beyond * spread))

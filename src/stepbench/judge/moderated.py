@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -39,6 +39,10 @@ class Prior:
     """Degrees of freedom that all of them hold together."""
 
 
+NOTHING = Prior(0.0, 0.0, 0.0)
+"""What one alone has to borrow."""
+
+
 def speedups(
     measurements: Sequence[Measurement], reference: Measurement, confidence: float = CONFIDENCE
 ) -> dict[Case, Estimate]:
@@ -49,24 +53,34 @@ def speedups(
 
 def estimates(logs: Mapping[KeyT, Sequence[float]], confidence: float = CONFIDENCE) -> dict[KeyT, Estimate]:
     """The estimate of each of several positive quantities from logarithms of it, one a replicate."""
-    samples = {key: standard_deviation(values) ** 2 for key, values in logs.items() if len(values) > 1}
-    prior = prior_of([(variance, len(logs[key]) - 1) for key, variance in samples.items()])
-    found = {}
-    for key, values in logs.items():
-        own, degrees = samples.get(key, 0.0), len(values) - 1
-        # What does not spread at all, as the reference against itself, has nothing to learn from what does.
-        borrowed = max(0.0, min(prior.degrees, prior.most - degrees)) if own else 0.0
-        variance = (borrowed * prior.variance + degrees * own) / (borrowed + degrees) if borrowed else own
-        deviation = math.sqrt(max(own, variance) / len(values))
-        found[key] = log_estimate(statistics.fmean(values), deviation, int(degrees + borrowed), confidence)
-    return found
+    prior = prior_of(logs.values())
+    return {
+        key: log_estimate(statistics.fmean(values), *spread_of(values, prior), confidence)
+        for key, values in logs.items()
+    }
 
 
-def prior_of(samples: Sequence[tuple[float, int]]) -> Prior:
+def spread_of(values: Sequence[float], prior: Prior) -> tuple[float, int]:
+    """The standard deviation of the mean of one sample, and its degrees of freedom, with what others lend."""
+    degrees = len(values) - 1
+    own = standard_deviation(values) ** 2 if degrees else 0.0
+    # What does not spread at all, as the reference against itself, has nothing to learn from what does.
+    borrowed = max(0.0, min(prior.degrees, prior.most - degrees)) if own else 0.0
+    variance = (borrowed * prior.variance + degrees * own) / (borrowed + degrees) if borrowed else own
+    return math.sqrt(max(own, variance) / len(values)), int(degrees + borrowed)
+
+
+def prior_of(samples: Iterable[Sequence[float]]) -> Prior:
+    """What several samples say of the variance of one more like them."""
+    known = [(standard_deviation(values) ** 2, len(values) - 1) for values in samples if len(values) > 1]
+    return prior_of_variances(known)
+
+
+def prior_of_variances(samples: Sequence[tuple[float, int]]) -> Prior:
     """What variances, each with its degrees of freedom, say of one more like them (Smyth 2004, section 6.2)."""
     spread = [(variance, degrees) for variance, degrees in samples if variance > 0]
     if len(spread) < 2:  # noqa: PLR2004 - one is compared with none.
-        return Prior(0.0, 0.0, 0.0)
+        return NOTHING
     logs = [math.log(variance) - digamma(degrees / 2) + math.log(degrees / 2) for variance, degrees in spread]
     by_chance = statistics.fmean(trigamma(degrees / 2) for _, degrees in spread)
     excess = statistics.variance(logs) - by_chance
