@@ -15,7 +15,7 @@ from enum import StrEnum
 import msgspec
 
 from stepbench.errors import StepbenchError
-from stepbench.judge.statistics import CONFIDENCE, Estimate, replicate_logs, t_quantile
+from stepbench.judge.statistics import CONFIDENCE, FEWEST_DEGREES, Estimate, replicate_logs, t_quantile
 from stepbench.records.cases import Case
 from stepbench.records.machine import differences
 from stepbench.records.run import Measurement
@@ -139,10 +139,10 @@ def _compare(
 
 
 def _judge(old: Sequence[float], new: Sequence[float], threshold: float, alpha: float) -> ComparisonVerdict:
-    if min(len(old), len(new)) < 2:  # noqa: PLR2004 - a spread takes two.
+    reach = _reach(old, new, 1 - alpha)
+    if reach is None:
         return ComparisonVerdict.INCONCLUSIVE
     difference = statistics.fmean(new) - statistics.fmean(old)
-    reach = _reach(old, new, 1 - alpha)
     if difference >= threshold and difference - reach > 0:
         return ComparisonVerdict.REGRESSION
     if difference <= -threshold and difference + reach < 0:
@@ -153,17 +153,24 @@ def _judge(old: Sequence[float], new: Sequence[float], threshold: float, alpha: 
 def ratio_between(old: Sequence[float], new: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
     """How many times as long the new takes, from independent logarithms of both, with Welch's interval."""
     difference = statistics.fmean(new) - statistics.fmean(old)
-    if min(len(old), len(new)) < 2:  # noqa: PLR2004 - a spread takes two.
-        return Estimate(math.exp(difference), None, None, confidence)
     reach = _reach(old, new, (1 + confidence) / 2)
+    if reach is None:
+        return Estimate(math.exp(difference), None, None, confidence)
     return Estimate(math.exp(difference), math.exp(difference - reach), math.exp(difference + reach), confidence)
 
 
-def _reach(old: Sequence[float], new: Sequence[float], probability: float) -> float:
-    """How far a one-sided bound lies from the difference (Welch, Biometrika 34, 1947), freedom rounded down."""
+def _reach(old: Sequence[float], new: Sequence[float], probability: float) -> float | None:
+    """How far a one-sided bound lies from the difference (Welch, Biometrika 34, 1947), freedom rounded down.
+
+    None from so few replicates that nobody knows.
+    """
+    if min(len(old), len(new)) < 2:  # noqa: PLR2004 - a spread takes two.
+        return None
     parts = [statistics.variance(values) / len(values) for values in (old, new)]
     variance = sum(parts)
     if not variance:
         return 0.0
     freedom = variance**2 / sum(part**2 / (len(values) - 1) for part, values in zip(parts, (old, new), strict=True))
-    return t_quantile(probability, max(1, int(freedom))) * math.sqrt(variance)
+    if int(freedom) < FEWEST_DEGREES:
+        return None
+    return t_quantile(probability, int(freedom)) * math.sqrt(variance)
