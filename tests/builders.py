@@ -174,7 +174,7 @@ def make_traced(
 ) -> Measurement:
     """A case with a trace, to which ``changes`` are made; timed as long as it says, or in ``blocks``."""
     trace = make_trace(case, *operations, **changes)
-    timed = make_measurement(case, *(blocks or [[STEPS * trace.untraced_step_s] * 2] * 2))
+    timed = make_measurement(case, *(blocks or [[STEPS * trace.untraced_step_s] * 2] * 3))
     return msgspec.structs.replace(timed, trace=trace)
 
 

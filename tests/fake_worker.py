@@ -110,7 +110,8 @@ class FakeWorker:
         slower = {EAGER: 2, "crawling": 200}.get(execution, 1)
         seconds = 0.015 * STEPS * slower * longer
         loss = None if execution == "nan-later" else 1.5
-        return Measured(make_block(order.round, seconds, loss=loss, steps=STEPS * max(1, order.calls)))
+        steps = self._order.case.steps_per_call if execution == "crawling" else STEPS * max(1, order.calls)
+        return Measured(make_block(order.round, seconds, loss=loss, steps=steps))
 
     def _close(self, order: Close) -> Closed:
         assert self._order is not None

@@ -130,6 +130,11 @@ def dropped_model() -> keras.Model:
     return classifier(layers.Dense(16, activation="tanh"), layers.Dropout(0.3))
 
 
+def faint_dropped_model() -> keras.Model:
+    """What dropout draws shows in the gradient of one weight alone, which is tiny beside that of its bias."""
+    return classifier(layers.Rescaling(1e-10), layers.Dropout(0.3))
+
+
 def deep_dropped_model() -> keras.Model:
     """What dropout draws moves its loss by less than rounding in bfloat16 does."""
     middle = [layer for _ in range(5) for layer in (layers.Dense(128, activation="relu"), layers.Dropout(0.1))]
@@ -361,3 +366,4 @@ def picky_model() -> keras.Model:
 NARROW, UNBUILDABLE = kind("narrow", narrow_model), kind("unbuildable", unbuildable_model)
 PICKY = kind("picky", picky_model)
 DEEP_DROPPED = kind("deep-dropped", deep_dropped_model)
+FAINT_DROPPED = kind("faint-dropped", faint_dropped_model)

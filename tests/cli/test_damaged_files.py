@@ -5,21 +5,25 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import math
 import random
 from pathlib import Path
 from typing import Any
 
 import places
 import pytest
-from builders import ENVIRONMENT, make_cases, make_events, make_plan
+from builders import ENVIRONMENT, make_case, make_cases, make_events, make_plan
 from invoking import Invoke
-from paired import make_calibration, make_gate, make_gate_case, noisy_pairs
+from paired import make_calibration, make_gate, make_gate_case, make_pairs, noisy_pairs
 
 from stepbench.commands.gate import notes
 from stepbench.errors import StepbenchError
-from stepbench.records.gate import CalibrationGate
-from stepbench.records.store import CALIBRATION_FILE, JOURNAL_FILE, RUN_FILE, Store
-from stepbench.records.store.files import encode
+from stepbench.judge.gate import judge_case, judge_gate
+from stepbench.judge.moderated import estimates
+from stepbench.records.gate import RAREST, CalibrationGate, Gate, GateSettings
+from stepbench.records.store import CALIBRATION_FILE, GATE_FILE, JOURNAL_FILE, RUN_FILE, Store
+from stepbench.records.store.files import decode, encode
+from stepbench.report.gate import report
 from stepbench.report.summary import summarize
 
 KEPT_RUN = places.ROOT / "results" / "20261122-150828-4f90" / RUN_FILE
@@ -149,3 +153,27 @@ def test_a_calibration_that_was_tampered_with_costs_the_note_on_it_alone(trials:
         (store.folder(calibration.calibration_id) / CALIBRATION_FILE).write_text(json.dumps(spoilt(known, rng)))
         said.add(notes(gate, store))
     assert all(len(sentences) == 1 for sentences in said)
+
+
+@pytest.mark.parametrize("trials", [TRIALS, pytest.param(100 * TRIALS, marks=pytest.mark.slow)])
+def test_a_gate_that_was_tampered_with_is_judged_or_refused(trials: int, tmp_path: Path) -> None:
+    rng = random.Random(trials)  # noqa: S311 - it spoils.
+    cases = [make_gate_case(*noisy_pairs(slowdown), case=make_case(f"at-{slowdown}")) for slowdown in (0.0, 0.05)]
+    known = json.loads(encode(make_gate(*cases)))
+    judged = 0
+    for _ in range(trials):
+        (tmp_path / GATE_FILE).write_text(json.dumps(spoilt(known, rng)))
+        with contextlib.suppress(StepbenchError):
+            gate = decode(tmp_path / GATE_FILE, Gate)
+            report(gate, judge_gate(gate))
+            judged += 1
+    assert judged, "what does not matter is passed over"
+
+
+def test_numbers_out_of_all_proportion_overflow_nothing() -> None:
+    settings = GateSettings(false_alarms=RAREST)
+    assert judge_case(make_gate_case(*make_pairs(0.0, 0.0, 0.0, 46.0)), settings).smallest_detectable == math.inf
+    found = estimates({0: [-85.0, 85.0, 85.0]}, 1 - 0.05 / 9)[0]
+    assert found.low is not None
+    assert found.low < 1e-300
+    assert found.high == math.inf

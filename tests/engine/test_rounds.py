@@ -25,6 +25,7 @@ from stepbench.engine.rounds import MAX_TEAM, Team, line_ups, measure, remaining
 from stepbench.records.cases import EAGER, Case, Device, Plan
 from stepbench.records.progress import Progress
 from stepbench.records.run import (
+    Block,
     BlockMeasured,
     CaseFailed,
     Event,
@@ -311,12 +312,28 @@ def test_a_case_far_slower_than_a_block_and_the_reference_sits_rounds_out(
 ) -> None:
     plan = make_plan(make_cases(2))
     reference, case = plan.cases
-    assert strides(plan, {reference: reference_s, case: case_s}) == {reference: 1, case: every}
+    assert strides(plan, {reference: blocks(reference_s), case: blocks(case_s)}) == {reference: 1, case: every}
+
+
+def blocks(*seconds: float, steps: int = 1) -> list[Block]:
+    return [make_block(number, found, steps=steps) for number, found in enumerate(seconds)]
 
 
 def test_a_slow_model_alone_is_timed_in_every_round() -> None:
     plan = make_plan(make_cases(3)[1:])
-    assert set(strides(plan, dict.fromkeys(plan.cases, 3.0)).values()) == {1}
+    assert set(strides(plan, dict.fromkeys(plan.cases, blocks(3.0))).values()) == {1}
+
+
+def test_a_case_that_was_held_up_once_or_whose_block_is_of_many_calls_is_not_slow() -> None:
+    plan = make_plan(make_cases(4))
+    reference, late, early, many = plan.cases
+    seen = {
+        reference: blocks(0.1, 0.1),
+        late: blocks(0.1, 4.0, 9.0),
+        early: blocks(4.0, 0.1),
+        many: blocks(4.0, 4.0, steps=8),
+    }
+    assert set(strides(plan, seen).values()) == {1}
 
 
 @dataclass
@@ -332,11 +349,12 @@ class Kept:
         pass
 
 
+@pytest.mark.parametrize("names", [(), ("variant",)])
 def test_rounds_that_a_slow_case_sits_out_are_neither_measured_nor_missed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    names: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     faking.start_fakes(monkeypatch)
-    reference, other, slow = cases = tuple(map(make_case, (EAGER, "variant", "crawling")))
+    reference, slow, *others = cases = tuple(map(make_case, (EAGER, "crawling", *names)))
     plan = make_plan(cases, replicates=2, rounds=30, workloads={reference.workload: faking.WORKLOAD})
     kept, progress = Kept(), list[Progress]()
     measure(plan, remaining_teams(plan, ()), kept, tmp_path, progress.append)  # type: ignore[arg-type] # For a journal.
@@ -344,11 +362,11 @@ def test_rounds_that_a_slow_case_sits_out_are_neither_measured_nor_missed(
         found.case: [[block.round for block in replicate.blocks] for replicate in found.replicates]
         for found in assemble(cases, kept.events)
     }
-    assert timed[slow] == [[0, 25]] * 2
-    assert timed[other] == [list(range(30))] * 2
+    assert timed[slow] == [[0, 1, 25]] * 2
+    assert all(timed[other] == [list(range(30))] * 2 for other in others)
     assert progress[-1].done == progress[-1].total
     assert remaining(plan, kept.events) == ()
-    # Cut short after the slow case's first block, it is owed the rest, as all are.
+    # Cut short after the first round, it is owed the rest, as all are.
     first = next(
         index for index, event in enumerate(kept.events) if isinstance(event, BlockMeasured) and event.block.round
     )

@@ -183,7 +183,7 @@ def gates_of_nine(gates: int, slowdown: float, settings: GateSettings, lending: 
             for case in live:
                 logs[case].append(math.log1p(slowdown) + float(noise[case][number]))
             if number + 1 >= LOOKS[0]:
-                company = Company(len(NINE), lending(logs))
+                company = Company(len(NINE), lending([found[: number + 1] for found in logs]))
                 judged = {case: judge_steps(logs[case], settings, company)[0] for case in live}
                 verdicts |= {case: found for case, found in judged.items() if may_stop(logs[case], found, settings)}
         finding += GateVerdict.REGRESSION in verdicts.values()

@@ -101,14 +101,17 @@ def test_the_first_call_and_its_compilation_are_medians() -> None:
 
 
 def test_break_even_with_its_interval_by_hand() -> None:
-    found = break_even(measured(0.010, 0.012, first_calls=(3.0, 3.2)), reference(0.020, 0.021, first_calls=(1.0, 1.0)))
+    found = break_even(
+        measured(0.010, 0.012, 0.011, first_calls=(3.0, 3.2, 3.1)),
+        reference(0.020, 0.021, 0.0205, first_calls=(1.0, 1.0, 1.0)),
+    )
     assert found is not None
-    # Costs of 2.0 and 2.2 s, savings of 10 and 9 ms a step; each bound at 97.5 %, of two values.
-    reach = t_quantile(0.9875, 1) / math.sqrt(2)
-    most_saved = 0.0095 + reach * math.sqrt(0.5 * 0.001**2)
+    # Costs of 2.0, 2.2 and 2.1 s, savings of 10, 9 and 9.5 ms a step; each bound at 97.5 %, of three values.
+    reach = t_quantile(0.9875, 2) / math.sqrt(3)
+    most_saved = 0.0095 + reach * 0.0005
     assert found.value == pytest.approx(2.1 / 0.0095)
-    assert found.low == pytest.approx(max(0.0, 2.1 - reach * math.sqrt(0.5 * 0.2**2)) / most_saved)
-    assert found.high is None, "the savings of two replicates may as well be none"
+    assert found.low == pytest.approx((2.1 - reach * 0.1) / most_saved)
+    assert found.high == pytest.approx((2.1 + reach * 0.1) / (0.0095 - reach * 0.0005))
 
 
 def test_break_even_of_steady_replicates_has_an_upper_bound() -> None:
@@ -127,7 +130,7 @@ def test_a_case_that_is_not_faster_never_pays_back(step_s: float) -> None:
 
 
 def test_a_first_call_that_costs_nothing_pays_back_at_once() -> None:
-    found = break_even(measured(0.01, 0.01, first_calls=(0.5, 0.5)), reference(0.02, 0.02))
+    found = break_even(measured(*[0.01] * 3, first_calls=(0.5,) * 3), reference(*[0.02] * 3))
     assert found == Estimate(0.0, 0.0, 0.0)
 
 

@@ -105,7 +105,7 @@ def test_a_planted_error_holds_it_less_often(plant: str, monkeypatch: pytest.Mon
     assert float(np.mean(found)) < 0.915
 
 
-def test_two_replicates_of_many_cases_tell_far_more_than_students() -> None:
+def test_three_replicates_of_many_cases_tell_far_more_than_students() -> None:
     generator = np.random.default_rng(SEED)
     widths: list[float] = []
     for _ in range(DATA_SETS):

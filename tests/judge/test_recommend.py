@@ -129,6 +129,7 @@ def test_a_failed_case_is_not_chosen_however_fast_it_was() -> None:
 def test_the_intervals_share_the_chance_to_err() -> None:
     choice = chosen(EAGER_TIMED, GRAPH_TIMED, XLA_TIMED)
     assert choice
+    assert len(choice.slower) == 2
     for shared, confidence in ((True, 1 - 0.05 / 2), (False, 0.95)):
         expected = speedups([EAGER_TIMED, XLA_TIMED], GRAPH_TIMED, confidence)
         assert all((other.ratio == expected[other.case].inverse(1.0)) == shared for other in choice.slower)

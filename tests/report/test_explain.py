@@ -163,10 +163,17 @@ def test_the_headline_names_the_runs_where_there_are_two() -> None:
 
 
 def timed(execution: str, timed_s: float, untraced_s: float, traced_s: float, spread: float = 0.0) -> Measurement:
-    """A case whose traced process ran at a pace of its own; three replicates apart by ``spread``, or a single one."""
-    replicates = [[10 * timed_s * factor] for factor in ((1 - spread, 1 + spread, 1) if spread else (1,))]
+    """A case whose traced process ran at a pace of its own; three replicates apart by ``spread``."""
+    replicates = [[10 * timed_s * factor] for factor in (1 - spread, 1 + spread, 1)]
     operation = make_operation("Conv2D", traced_s)
     return make_traced(make_case(execution), operation, blocks=replicates, untraced_step_s=untraced_s)
+
+
+def test_of_a_timing_that_has_no_interval_no_doubt_is_raised() -> None:
+    a, b = timed(EAGER, 0.050, 0.050, 0.050), timed(GRAPH, 0.020, 0.045, 0.045)
+    assert explain(a, b).doubts
+    few = msgspec.structs.replace(b, replicates=b.replicates[:2])
+    assert explain(a, few).doubts == ()
 
 
 @pytest.mark.parametrize(
@@ -252,7 +259,7 @@ def test_all_is_shown_the_headline_what_a_and_b_are_a_row_each_and_advice() -> N
 
 
 def test_a_doubt_is_printed_before_advice() -> None:
-    what = explain(A, make_traced(make_case(GRAPH), blocks=[[0.001]], untraced_step_s=0.01))
+    what = explain(A, make_traced(make_case(GRAPH), blocks=[[0.001]] * 3, untraced_step_s=0.01))
     (doubt,) = what.doubts
     text = printed([blocks(what)])
     assert text.index(doubt) < text.index(what.advice[0])

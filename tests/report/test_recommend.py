@@ -195,5 +195,5 @@ def test_the_summary_holds_it_but_not_that_of_certain_cases() -> None:
     summary = summarize(make_run(EAGER_TIMED, GRAPH_TIMED))
     assert [found.best for found in summary.recommendations] == [(GRAPH_TIMED.case.id,)]
     parsed = msgspec.json.decode(msgspec.json.encode(summary))
-    assert set(parsed["recommendations"][0]) == {"workload", "device", "best", "headline", "why"}
+    assert set(parsed["recommendations"][0]) == {"workload", "device", "best", "headline", "is_rough", "why"}
     assert restricted(summary, {GRAPH_TIMED.case.id}).recommendations == ()

@@ -53,17 +53,19 @@ def with_features(*features: str) -> Environment:
 def test_a_half_precision_that_the_cpu_lacks_is_said_to_be_emulated(
     precision: str, features: tuple[str, ...], warnings: tuple[str, ...]
 ) -> None:
-    run = make_run(make_measurement(make_case(precision=precision), [0.1], [0.1]), environment=with_features(*features))
+    run = make_run(
+        make_measurement(make_case(precision=precision), [0.1], [0.1], [0.1]), environment=with_features(*features)
+    )
     assert only(run).warnings == warnings
 
 
 def test_the_cpus_features_do_not_matter_on_a_gpu() -> None:
-    measurement = make_measurement(make_case(precision="mixed_float16", device=Device.GPU), [0.1], [0.1])
+    measurement = make_measurement(make_case(precision="mixed_float16", device=Device.GPU), [0.1], [0.1], [0.1])
     assert only(make_run(measurement, environment=with_features("avx2"))).warnings == ()
 
 
 def test_an_undisturbed_case_has_no_warning() -> None:
-    assert only(make_run(make_measurement(FAST, [0.1, 0.101], [0.1, 0.1]))).warnings == ()
+    assert only(make_run(make_measurement(FAST, [0.1, 0.101], [0.1, 0.1], [0.1]))).warnings == ()
 
 
 @pytest.mark.parametrize(
@@ -76,7 +78,7 @@ def test_an_undisturbed_case_has_no_warning() -> None:
     ],
 )
 def test_what_the_users_step_does_to_its_numbers_is_said(case: Case, observed: dict[str, Any], words: str) -> None:
-    blocks = [[0.1, 0.1], [0.1, 0.1]]
+    blocks = [[0.1, 0.1]] * 3
     run = make_run(make_measurement(case, *blocks, evidence=make_evidence(case, **observed)))
     run = msgspec.structs.replace(run, environment=with_features("avx512_bf16", "avx512_fp16"))
     assert [warning.startswith(words) for warning in only(run).warnings] == [True] * bool(words)
@@ -84,7 +86,7 @@ def test_what_the_users_step_does_to_its_numbers_is_said(case: Case, observed: d
 
 def test_work_that_is_counted_in_part_is_said() -> None:
     work = Work(1e9, 1e6, 640, uncounted=("Custom", "Other"))
-    measurement = msgspec.structs.replace(make_measurement(FAST, [0.1, 0.1], [0.1, 0.1]), work=work)
+    measurement = msgspec.structs.replace(make_measurement(FAST, [0.1, 0.1], [0.1, 0.1], [0.1]), work=work)
     assert only(make_run(measurement)).warnings == ("its operations are counted without Custom, Other",)
 
 
@@ -94,9 +96,9 @@ def test_one_replicate_is_said_to_give_no_interval(replicates: tuple[list[float]
 
 
 def test_replicates_that_are_missing_are_counted() -> None:
-    run = make_run(make_measurement(FAST, [0.1], [0.1]))
+    run = make_run(make_measurement(FAST, [0.1], [0.1], [0.1]))
     plan = msgspec.structs.replace(run.plan, replicates=4)
-    assert only(msgspec.structs.replace(run, plan=plan)).warnings == ("only 2 of 4 replicates",)
+    assert only(msgspec.structs.replace(run, plan=plan)).warnings == ("only 3 of 4 replicates",)
 
 
 def test_a_wide_interval_is_said_with_a_remedy() -> None:
@@ -122,21 +124,21 @@ def test_a_wide_interval_is_said_with_a_remedy() -> None:
 )
 def test_stolen_time_is_said_when_it_shows(share: float | None, warnings: tuple[str, ...]) -> None:
     blocks = (make_block(noise=msgspec.structs.replace(QUIET, steal_share=share)),)
-    assert only(make_run(make_measurement(FAST, [], [], blocks=blocks))).warnings == warnings
+    assert only(make_run(make_measurement(FAST, [], [], [], blocks=blocks))).warnings == warnings
 
 
 @pytest.mark.parametrize(
     ("leaked_cpu_s", "warnings"),
-    [(1.0, ("stopped workers used 2.0 s of processor time meanwhile",)), (0.001, ()), (0.0, ())],
+    [(1.0, ("stopped workers used 3.0 s of processor time meanwhile",)), (0.001, ()), (0.0, ())],
 )
 def test_stopped_workers_that_ran_are_told_on(leaked_cpu_s: float, warnings: tuple[str, ...]) -> None:
     blocks = (make_block(leaked_cpu_s=leaked_cpu_s),)
-    assert only(make_run(make_measurement(FAST, [], [], blocks=blocks))).warnings == warnings
+    assert only(make_run(make_measurement(FAST, [], [], [], blocks=blocks))).warnings == warnings
 
 
 def test_products_in_another_dtype_are_counted() -> None:
     case = make_case(precision="mixed_bfloat16")
     evidence = make_evidence(case, compute_ops={"graph": {"bfloat16": 9, "float32": 2, "float16": 1}})
-    assert only(make_run(make_measurement(case, [0.1], [0.1], evidence=evidence))).warnings == (
+    assert only(make_run(make_measurement(case, [0.1], [0.1], [0.1], evidence=evidence))).warnings == (
         "not all products run in bfloat16: 1 in float16, 2 in float32",
     )

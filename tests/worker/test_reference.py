@@ -35,8 +35,9 @@ def test_a_step_that_draws_nothing_is_held_against_float64(name: str) -> None:
     assert (header.reasons, header.not_comparable, header.is_random) == ({}, None, False)
 
 
-def test_a_step_that_draws_other_numbers_in_float64_is_held_against_its_own_precision() -> None:
-    _, header = forcing.trajectory(kinds.KINDS["dropped"], BOTH)
+@pytest.mark.parametrize("workload", [kinds.KINDS["dropped"], kinds.FAINT_DROPPED], ids=lambda one: one.name)
+def test_a_step_that_draws_other_numbers_in_float64_is_held_against_its_own_precision(workload: forcing.Kind) -> None:
+    _, header = forcing.trajectory(workload, BOTH)
     assert header.references == {"float32": "float32", "mixed_bfloat16": "mixed_bfloat16"}
     assert set(header.reasons.values()) == {"the step draws other random numbers in float64"}
     assert header.is_random
@@ -51,6 +52,15 @@ def test_a_step_that_does_something_else_in_float64_is_said_to_and_accuses_nobod
     found = forcing.agreement(kinds.PICKY, case)
     assert found.remark == header.reasons[precision]
     assert complaints(found) == ()
+
+
+def test_inference_mode_is_seen_though_it_shows_in_one_tiny_gradient_alone() -> None:
+    import stepbench.training.planted  # noqa: F401 - it registers the bugs.
+
+    cases = (case_of(GRAPH), case_of("planted-inference-mode"))
+    assert complaints(forcing.agreement(kinds.FAINT_DROPPED, *cases)) == ()
+    found = complaints(forcing.agreement(kinds.FAINT_DROPPED, *reversed(cases)))
+    assert any("gradient of" in complaint for complaint in found)
 
 
 def test_numbers_that_no_seed_reaches_make_a_step_not_comparable_which_is_said() -> None:

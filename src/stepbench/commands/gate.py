@@ -124,7 +124,7 @@ def _trace_slower(keeper: _Keeper, plan: Plan, sides: Sides, tell: Tell) -> None
     from stepbench.engine.gate_traces import trace_sides
 
     cases = keeper.gate.cases
-    todo = [found for found in cases if is_slower(found, keeper.gate.settings, company_of(cases))]
+    todo = [found for found in cases if is_slower(found, keeper.gate.settings, company_of(found, cases))]
     why = ""
     try:
         trace_sides(plan, sides, todo, keeper.folder, keeper.keep, tell)

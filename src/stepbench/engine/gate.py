@@ -79,8 +79,8 @@ def measure_pairs(
     ends = time.monotonic() + settings.budget_s
     longest = 0.0
     for number in range(settings.pairs):
-        company = company_of(tuple(known.values()))
-        live = [case for case in cases if not is_decided(known[case], settings, company)]
+        together = tuple(known.values())
+        live = [case for case in cases if not is_decided(known[case], settings, company_of(known[case], together))]
         for team in chunks(live, MAX_TEAM // 2):
             # Each case is looked at once, however short the time is; no pair is begun that the time will cut short.
             if number and time.monotonic() + longest > ends:

@@ -91,7 +91,12 @@ class _Started(Process):
     """A process of this one."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        super().__init__(process.pid, os.pidfd_open(process.pid))
+        try:
+            super().__init__(process.pid, os.pidfd_open(process.pid))
+        except OSError:
+            process.kill()
+            process.wait()
+            raise
         self._process = process
 
     def _reap(self) -> int:

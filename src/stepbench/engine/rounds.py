@@ -21,6 +21,7 @@ from stepbench.records.cases import Case, Plan
 from stepbench.records.progress import Progress, Tell, untold
 from stepbench.records.protocol import Close, Measure, Prepare
 from stepbench.records.run import (
+    Block,
     BlockMeasured,
     CaseFailed,
     Failure,
@@ -37,6 +38,8 @@ REFERENCE_BLOCKS = 3
 about √k times as often as each (Dunnett, Journal of the American Statistical Association 50, 1955)."""
 FAIR_BLOCKS = 4
 """How many times as long as others a block may take; the case of a longer one sits rounds out."""
+FIRST_ROUNDS = 2
+"""Timed of every case: the shorter of two blocks is not the one that something else held up."""
 
 
 @dataclass(frozen=True)
@@ -76,26 +79,29 @@ def _rounds_done(plan: Plan, measured: Sequence[Measurement], live: Sequence[Cas
         for replicate in found.replicates
         if replicate.number == number
     }
-    first: dict[Case, float] = {}
-    for case, block in ((case, block) for case, found in blocks.items() for block in found if block.round == 0):
-        first.setdefault(case, block.seconds)
-    every = strides(plan, first)
+    every = strides(plan, {case: tuple(found) for case, found in blocks.items()})
     covered = (
         {block.round + more for block in blocks.get(case, ()) for more in range(every.get(case, 1))} for case in live
     )
     return len(set.intersection(*covered))
 
 
-def strides(plan: Plan, first: Mapping[Case, float]) -> dict[Case, int]:
-    """In every which round each case is timed, from the seconds of its block in the first.
+def strides(plan: Plan, blocks: Mapping[Case, Sequence[Block]]) -> dict[Case, int]:
+    """In every which round each case is timed after the first ones, from its blocks in these.
 
     A block is one call at least. Where that takes far longer than a block should, and than the reference's (the
     fastest's, where that is not timed), as in a precision that the processor emulates, timing it in every round would
     take most of the time for the figure that needs it least.
     """
-    fastest = min(first.values(), default=0.0)
-    fair = {case: FAIR_BLOCKS * max(plan.block_seconds, first.get(case.reference, fastest)) for case in first}
-    return {case: math.ceil(first[case] / fair[case]) for case in first}
+    first = {case: [block for block in found if block.round < FIRST_ROUNDS] for case, found in blocks.items()}
+    took = {case: min(block.seconds for block in found) for case, found in first.items() if found}
+    fastest = min(took.values(), default=0.0)
+    every = {}
+    for case, seconds in took.items():
+        fair = FAIR_BLOCKS * max(plan.block_seconds, took.get(case.reference, fastest))
+        is_one_call = all(block.steps == case.steps_per_call for block in first[case])
+        every[case] = math.ceil(seconds / fair) if is_one_call else 1
+    return every
 
 
 def line_ups(cases: Sequence[Case]) -> Iterator[tuple[Case, ...]]:
@@ -192,7 +198,7 @@ class _TeamRun:
         self._pool = pool
         self._journal = journal
         self._ticker = ticker
-        self._first: dict[Case, float] = {}
+        self._first: dict[Case, list[Block]] = {}
         self._random = random.Random(f"{plan.seed}/{team.replicate}")  # noqa: S311 - it shuffles, it guards nothing.
 
     def run(self, deadline: float | None, *, times_input: bool) -> set[Case]:
@@ -203,16 +209,23 @@ class _TeamRun:
         self._each(self._pool.greet)
         self._each(self._prepare)
         for round_number in range(self._team.rounds):
-            every = strides(self._plan, self._first)
-            due = [case for case in self._live if round_number % every.get(case, 1) == 0]
-            self._each(functools.partial(self._measure, round_number), blocks_of_a_round(due))
-            self._ticker.tick(f"replicate {self._team.replicate + 1}", blocks=len(self._live) - len(due))
+            due = self._due(round_number)
+            blocks = blocks_of_a_round(due)
+            left_out = len(blocks_of_a_round(self._live)) - len(blocks)
+            self._each(functools.partial(self._measure, round_number), blocks)
+            self._ticker.tick(f"replicate {self._team.replicate + 1}", blocks=left_out)
             self._journal.sync()
             if deadline is not None and time.monotonic() >= deadline:
                 break
         self._each(functools.partial(self._close, times_input))
         self._journal.sync()
         return self._failed
+
+    def _due(self, round_number: int) -> list[Case]:
+        if round_number < FIRST_ROUNDS:
+            return self._live
+        every = strides(self._plan, self._first)
+        return [case for case in self._live if round_number % every.get(case, 1) == 0]
 
     def _each(self, action: Callable[[Case], None], cases: Sequence[Case] | None = None) -> None:
         """Do it for ``cases``, or every live case, in random order; a failure is its case's own."""
@@ -237,7 +250,8 @@ class _TeamRun:
     def _measure(self, round_number: int, case: Case) -> None:
         reply, leaked = self._pool.ask(case, Measure(round_number), self._plan.timeout_s)
         block = msgspec.structs.replace(reply.block, leaked_cpu_s=leaked)
-        self._first.setdefault(case, block.seconds)
+        if round_number < FIRST_ROUNDS:
+            self._first.setdefault(case, []).append(block)
         self._journal.append(BlockMeasured(case.id, self._team.replicate, block))
         self._ticker.tick(f"replicate {self._team.replicate + 1}: {case.id}", blocks=1)
         if failure := judge_block(block):

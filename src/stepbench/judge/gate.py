@@ -17,7 +17,7 @@ from enum import StrEnum
 import msgspec
 
 from stepbench.judge.moderated import NOTHING, Prior, prior_of, spread_of
-from stepbench.judge.statistics import Estimate, from_logs, t_quantile, winsorized_mean
+from stepbench.judge.statistics import Estimate, exponential, from_logs, t_quantile, winsorized_mean
 from stepbench.records.gate import Gate, GateCase, GateSettings, Pair, SideFacts, SideName
 
 LOOKS = (4, 6, 9, 13, 19)
@@ -60,9 +60,10 @@ class Company:
 ALONE = Company()
 
 
-def company_of(cases: Sequence[GateCase]) -> Company:
-    """What each of some cases is judged beside."""
-    return Company(len(cases), prior_of([log_ratio(pair) for pair in case.pairs] for case in cases))
+def company_of(case: GateCase, cases: Sequence[GateCase]) -> Company:
+    """What a case is judged beside, of as many pairs as it has: what the others show later does not judge it anew."""
+    pairs = len(case.pairs)
+    return Company(len(cases), prior_of([log_ratio(pair) for pair in other.pairs[:pairs]] for other in cases))
 
 
 class CaseJudgement(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,8 +91,7 @@ class GateJudgement(msgspec.Struct, frozen=True, kw_only=True):
 
 def judge_gate(gate: Gate) -> GateJudgement:
     """The verdict on every case, and the gravest of them."""
-    company = company_of(gate.cases)
-    cases = tuple(_judged_of(gate, case, company) for case in gate.cases)
+    cases = tuple(_judged_of(gate, case) for case in gate.cases)
     gravest = (
         GateVerdict.BROKEN,
         GateVerdict.REGRESSION,
@@ -103,9 +103,9 @@ def judge_gate(gate: Gate) -> GateJudgement:
     return GateJudgement(verdict=verdict, threshold=gate.settings.threshold, cases=cases)
 
 
-def _judged_of(gate: Gate, case: GateCase, company: Company) -> CaseJudgement:
+def _judged_of(gate: Gate, case: GateCase) -> CaseJudgement:
     """The verdict on a case; of one that is no finding, that the change was not run at all, if so."""
-    judged = judge_case(case, gate.settings, company)
+    judged = judge_case(case, gate.settings, company_of(case, gate.cases))
     imported = [side.changed_imported for pair in case.pairs for side in (pair.base, pair.head)]
     if not gate.changed or not imported or any(imported) or None in imported or judged.verdict not in NO_FINDINGS:
         return judged
@@ -283,4 +283,4 @@ def _smallest_detectable(logs: Sequence[float], settings: GateSettings, company:
     needed = t_quantile(1 - _alpha(settings, company.cases), freedom)
     proof = needed * (1 - 1 / (4 * freedom)) + beyond * math.sqrt(1 + needed**2 / (2 * freedom))
     # Beyond zero by so much that the test shows it, and beyond the threshold by so much that the estimate exceeds it.
-    return math.expm1(max(proof * spread, math.log1p(settings.threshold) + beyond * spread))
+    return exponential(max(proof * spread, math.log1p(settings.threshold) + beyond * spread)) - 1

@@ -8,7 +8,15 @@ from collections.abc import Sequence
 
 import msgspec
 
-from stepbench.judge.statistics import CONFIDENCE, Estimate, from_logs, mean_interval, replicate_log, step_time
+from stepbench.judge.statistics import (
+    CONFIDENCE,
+    FEWEST_DEGREES,
+    Estimate,
+    from_logs,
+    mean_interval,
+    replicate_log,
+    step_time,
+)
 from stepbench.records.run import Attainable, Measurement, Replicate
 
 JOINT_CONFIDENCE = 1 - (1 - CONFIDENCE) / 2
@@ -77,7 +85,7 @@ def break_even(measurement: Measurement, reference: Measurement) -> Estimate | N
 
     What the first call costs over what a step saves, both as means of the differences to the reference's replicate of
     the same number. The bounds combine the worst and the best of both, each at ``JOINT_CONFIDENCE``: they hold at least
-    with ``CONFIDENCE``. Without an upper bound it may never pay back; without either there is but one replicate.
+    with ``CONFIDENCE``. Without an upper bound it may never pay back; without either there are too few replicates.
     """
     pairs = _pairs(measurement, reference)
     if measurement is reference or not pairs:
@@ -89,7 +97,8 @@ def break_even(measurement: Measurement, reference: Measurement) -> Estimate | N
     if saved <= 0:
         return None
     value = max(0.0, cost) / saved
-    if least_cost is None or most_cost is None or least_saved is None or most_saved is None:
+    few = len(pairs) <= FEWEST_DEGREES
+    if few or least_cost is None or most_cost is None or least_saved is None or most_saved is None:
         return Estimate(value, None, None)
     high = max(0.0, most_cost) / least_saved if least_saved > 0 else None
     return Estimate(value, max(0.0, least_cost) / most_saved, high)

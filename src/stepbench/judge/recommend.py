@@ -21,9 +21,9 @@ from stepbench.records.cases import Case
 from stepbench.records.run import Measurement
 
 FEWEST_REPLICATES = 2
-"""One alone gives no interval, so that nothing can be told from it."""
+"""One alone says nothing of its spread, not even beside others."""
 TIED = 1.25
-"""A tie is of cases none of which may be so many times slower than another; else there was too little to tell."""
+"""A tie is of cases none of which may be so many times slower than the first; else there was too little to tell."""
 
 
 class Compared(msgspec.Struct, frozen=True):
@@ -72,8 +72,8 @@ def choose(measurements: Sequence[Measurement], verdicts: Mapping[Case, Equivale
     slower = tuple(other for other in compared if (other.ratio.low or 0.0) > 1)
     faster = tuple(other for other in compared if (other.ratio.high or 1.0) < 1 and other.case not in preferred)
     beaten = {other.case for other in slower}
-    best = (first.case, *(case for case in preferred if case in known and case not in beaten))
-    is_rough = any((known[case].high or 1.0) > TIED for case in best[1:])
+    best = tuple(case for case in preferred if case not in beaten)
+    is_rough = any(case not in known or (known[case].high or 1.0) > TIED for case in best if case != first.case)
     return Choice(fastest=fastest, best=best, is_rough=is_rough, slower=slower, faster=faster)
 
 

@@ -23,7 +23,7 @@ FEWEST_TO_DRAW_IN = 5
 
 
 class Estimate(msgspec.Struct, frozen=True):
-    """A value with its confidence interval; without bounds where one replicate alone cannot give any."""
+    """A value with its confidence interval; without bounds where replicates are too few for any."""
 
     value: float
     low: float | None
@@ -183,10 +183,17 @@ def from_logs(logs: Sequence[float], confidence: float = CONFIDENCE) -> Estimate
 def log_estimate(mean: float, deviation: float, degrees: int, confidence: float) -> Estimate:
     """The estimate from the mean of logarithms, the mean's standard deviation, and that one's degrees of freedom.
 
-    Without bounds where these are too few: of one, as two processes have, Student's t is 13 deviations, and the
-    deviation itself is off by a factor of ten as often as not.
+    Without bounds where these are too few: of one, as two processes have, Student's t is 13 deviations.
     """
     if degrees < FEWEST_DEGREES:
-        return Estimate(math.exp(mean), None, None, confidence)
+        return Estimate(exponential(mean), None, None, confidence)
     reach = t_quantile((1 + confidence) / 2, degrees) * deviation
-    return Estimate(math.exp(mean), math.exp(mean - reach), math.exp(mean + reach), confidence)
+    return Estimate(exponential(mean), exponential(mean - reach), exponential(mean + reach), confidence)
+
+
+def exponential(log: float) -> float:
+    """The number of that logarithm; infinity where it is too large for one, as stored files may have it."""
+    try:
+        return math.exp(log)
+    except OverflowError:
+        return math.inf

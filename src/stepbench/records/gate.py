@@ -114,7 +114,8 @@ class GateSettings(msgspec.Struct, frozen=True):
         sound = 0 < self.threshold < 1 and RAREST <= self.false_alarms < 1 and self.budget_s > 0
         if not (sound and 1 <= self.pairs <= MOST_PAIRS):
             raise StepbenchError(
-                f"A gate takes a threshold above 0% and below 100%, not {self.threshold:.0%}, and at least one pair."
+                f"A gate takes a threshold above 0% and below 100%, not {self.threshold:.0%}, some time, and 1 to "
+                f"{MOST_PAIRS} pairs, and keeps to false alarms of at least {RAREST:g}."
             )
 
 
@@ -153,7 +154,7 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     head: Revision
     commits: tuple[str, ...] = ()
     """Those that head has and base has not, newest first: abbreviated hash and subject."""
-    changed: int = 0
+    changed: Count = 0
     """Files that differ between the two."""
     settings: GateSettings
     cases: tuple[GateCase, ...]

@@ -171,7 +171,9 @@ def _side(side: Traced, breakdown: Breakdown) -> ExplainedSide:
 
 
 def _doubts(explanation: Explanation, a: ExplainedSide, b: ExplainedSide) -> tuple[str, ...]:
-    """Where the traces tell another story than the timing, beyond what tracing itself costs."""
+    """Where the traces tell another story than the timing, beyond what tracing itself costs; nothing of a rough one."""
+    if any(side.step_time_s and side.step_time_s.low is None for side in (a, b)):
+        return ()
     off = abs(explanation.traced_difference_s - explanation.difference_s)
     allowed = sum((abs(side.overhead - 1) + ROUNDING) * side.step_s + _half_width(side) for side in (a, b))
     if off <= allowed:

@@ -44,7 +44,7 @@ class Group:
 
 def reasons(group: Group) -> tuple[str, ...]:
     """What speaks for the best and against the others, most important first."""
-    if not group.choice.best:
+    if not group.choice.best or group.choice.is_rough:
         return ()
     found = (
         _reservations(group),

@@ -22,9 +22,11 @@ class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
     workload: str
     device: str
     best: tuple[str, ...]
-    """The ids of the fastest cases that converge alike: several where they are tied within their intervals."""
+    """The ids of the fastest cases that converge alike: several where none of them is shown to be slower."""
     headline: str
     """One sentence without a full stop."""
+    is_rough: bool = False
+    """Whether replicates were too few to choose among the best, which may be far apart."""
     why: tuple[str, ...] = ()
     """Sentences without a full stop, each from evidence in the run."""
 
@@ -75,6 +77,7 @@ def _recommend(workload: str, device: str, by_batch_size: Mapping[int, Group]) -
         device=device,
         best=tuple(case.id for case in group.choice.best),
         headline=_headline(group, at),
+        is_rough=group.choice.is_rough,
         why=(*reasons(group), *_throughputs(by_batch_size)),
     )
 

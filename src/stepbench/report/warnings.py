@@ -6,7 +6,7 @@ import statistics
 
 from stepbench.judge.doctor_host import NATIVE_FEATURES
 from stepbench.judge.proof import partly_other_dtypes
-from stepbench.judge.statistics import Estimate
+from stepbench.judge.statistics import FEWEST_DEGREES, Estimate
 from stepbench.records.cases import EAGER, Case, Device
 from stepbench.records.machine import Cpu
 from stepbench.records.run import Block, Measurement
@@ -71,8 +71,10 @@ def _other_dtypes(measurement: Measurement) -> str | None:
 
 def _few_replicates(run: Run, measurement: Measurement) -> str | None:
     done, planned = sum(bool(replicate.blocks) for replicate in measurement.replicates), run.plan.replicates
-    if done == 1:
-        return "one replicate gives no interval"
+    if 0 < done <= FEWEST_DEGREES:
+        return (
+            "one replicate gives no interval" if done == 1 else f"{done} replicates give no interval of the step time"
+        )
     return f"only {done} of {planned} replicates" if done < planned else None
 
 

@@ -48,11 +48,12 @@ def trace_case(warm: WarmCase, settings: Tracing, folder: Path) -> Trace:
     facts = msgspec.structs.replace(_facts(file, content), asked=calls)
     inner = _inner(content.timeline, settings)
     length = sum(step.end - step.start for step in inner.steps) / PICOSECONDS
+    untraced_step_s = (before + after) / 2 / calls / per_call
     return Trace(
         path=str(file.parent),
         facts=facts,
-        step_s=length / per_call / max(1, len(inner.steps)),
-        untraced_step_s=(before + after) / 2 / calls / per_call,
+        step_s=length / per_call / len(inner.steps) if inner.steps else untraced_step_s,  # It is refused then.
+        untraced_step_s=untraced_step_s,
         operations=operations_of(inner, per_call) if inner.steps else (),
     )
 

@@ -26,8 +26,8 @@ from stepbench.worker.evidence import TraceCounter, observe_step, read_xla_compi
 from stepbench.worker.memory import PeakMemory
 
 WARM_UP_CALLS = 3
-LONG_CALL_S = 1.0
-"""A call that takes so long is warm after one."""
+LONG_CALLS, LONG_CALL_S = 2, 1.0
+"""Two calls that take so long are enough: one may trace, or be held up."""
 MIN_RING_CALLS = 2
 RING_BATCHES = 8
 SETTLED_CALLS = 3
@@ -130,10 +130,12 @@ class WarmCase:
 
     def _warming_up(self) -> Iterator[float]:
         """The seconds of each call that warms up."""
+        long = 0
         for _ in range(WARM_UP_CALLS):
             seconds, _ = _timed(lambda: self.call(self.ring[-1]))
             yield seconds
-            if seconds > LONG_CALL_S:
+            long += seconds > LONG_CALL_S
+            if long == LONG_CALLS:
                 return
 
     def _read_energy(self) -> tuple[int, ...] | None:
