@@ -97,9 +97,7 @@ def _setting(name: str, value: float | None) -> Plant:
 
 
 def _decay_everywhere(optimizer: Any) -> None:
-    optimizer._exclude_from_weight_decay = set()  # Keras offers no way back.
-    optimizer._exclude_from_weight_decay_pattern = None
-    optimizer._exclude_from_weight_decay_cache = {}
+    optimizer._use_weight_decay = lambda _: True  # Keras offers no way back.
 
 
 FAULTS: dict[str, tuple[Plant, bool, tuple[str, ...]]] = {
