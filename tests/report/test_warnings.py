@@ -142,3 +142,7 @@ def test_products_in_another_dtype_are_counted() -> None:
     assert only(make_run(make_measurement(case, [0.1], [0.1], [0.1], evidence=evidence))).warnings == (
         "not all products run in bfloat16: 1 in float16, 2 in float32",
     )
+    named = make_evidence(case, compute_ops=evidence.compute_ops, other_products=("a/MatMul", "b", "c", "d"))
+    assert only(make_run(make_measurement(case, [0.1], [0.1], [0.1], evidence=named))).warnings == (
+        "not all products run in bfloat16: 1 in float16, 2 in float32 (a/MatMul, b, c …)",
+    )

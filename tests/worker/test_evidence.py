@@ -119,6 +119,16 @@ def test_convolutions_and_contractions_are_products(matrix: tf.Tensor, dtype: st
     assert plain(observe_step(tf.function(step))) == {"graph": {dtype: 6}}
 
 
+def test_products_have_the_names_of_their_layers_where_they_are_known(matrix: tf.Tensor) -> None:
+    def step() -> tf.Tensor:
+        with tf.name_scope("model/head"):
+            wide = tf.cast(matrix, tf.float64) @ tf.cast(matrix, tf.float64)
+        return matrix @ matrix + tf.cast(wide, tf.float32)
+
+    assert observe_step(step).names == {"float32": {"MatMul"}, "float64": {"MatMul"}}
+    assert observe_step(tf.function(step)).names == {"float32": {"MatMul"}, "float64": {"head/MatMul"}}
+
+
 def test_other_operations_are_no_products(matrix: tf.Tensor) -> None:
     assert plain(observe_step(lambda: tf.nn.relu(matrix + matrix) * tf.reduce_mean(matrix))) == {}
 

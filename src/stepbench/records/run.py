@@ -75,6 +75,8 @@ class Evidence(msgspec.Struct, frozen=True):
     """Whether the user's own step is a compiled function already, so that nothing can run it eagerly."""
     output_dtypes: tuple[str, ...] = ()
     """Of the model's outputs, where it knows them before it is called."""
+    other_products: tuple[str, ...] = ()
+    """What the products outside the precision's compute dtype are called, some of them; none in records of before."""
 
 
 class Block(msgspec.Struct, frozen=True):

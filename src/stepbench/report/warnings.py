@@ -15,6 +15,8 @@ from stepbench.records.store import Run
 WORTH_SAYING = 0.02
 """A share of lost processor time that shows in a result."""
 WIDE_INTERVAL = 0.10
+NAMED = 3
+"""Products, where some run in another dtype."""
 
 
 def warnings_of(run: Run, measurement: Measurement, step_time: Estimate | None) -> tuple[str, ...]:
@@ -66,7 +68,10 @@ def _other_dtypes(measurement: Measurement) -> str | None:
     if not other:
         return None
     parts = ", ".join(f"{count} in {dtype}" for dtype, count in sorted(other.items()))
-    return f"not all products run in {measurement.case.variant.precision.compute_dtype}: {parts}"
+    names = ", ".join(evidence.other_products[:NAMED]) + (" …" if len(evidence.other_products) > NAMED else "")
+    return (
+        f"not all products run in {measurement.case.variant.precision.compute_dtype}: {parts}{names and f' ({names})'}"
+    )
 
 
 def _few_replicates(run: Run, measurement: Measurement) -> str | None:

@@ -68,6 +68,14 @@ class StepObservation:
     """Assignments to variables outside of compiled functions."""
     products: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     """Convolutions and matrix products: ``eager``, ``graph`` or ``xla`` → compute dtype → count."""
+    names: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """What they are called: compute dtype → the operation's type, in a graph after the layer that it belongs to."""
+
+    def add_product(self, where: str, dtype: Any, name: str) -> None:
+        """Count one."""
+        dtype = "unknown" if dtype is None else str(tf.as_dtype(dtype).name)
+        self.products[where][dtype] += 1
+        self.names[dtype].add(name)
 
 
 def observe_step(step: Callable[[], object]) -> StepObservation:
@@ -82,12 +90,12 @@ def observe_step(step: Callable[[], object]) -> StepObservation:
         op_type = op_type.decode() if isinstance(op_type, bytes) else op_type
         if context.context().has_function(op_type):
             observation.function_calls += 1
-            _observe_function(op_type, GRAPH, observation.products)
+            _observe_function(op_type, GRAPH, observation)
         elif _ASSIGNMENT.match(op_type):
             observation.eager_updates += 1
         elif _PRODUCT.match(op_type):
             pairs = dict(zip(attrs[::2], attrs[1::2], strict=True)) if attrs else {}
-            observation.products[EAGER][_dtype_name(pairs.get("T", pairs.get("Ta")))] += 1
+            observation.add_product(EAGER, pairs.get("T", pairs.get("Ta")), op_type)
 
     op_callbacks.add_op_callback(callback)
     try:
@@ -97,17 +105,17 @@ def observe_step(step: Callable[[], object]) -> StepObservation:
     return observation
 
 
-def _observe_function(name: str, where: str, products: defaultdict[str, Counter[str]]) -> None:
+def _observe_function(name: str, where: str, observation: StepObservation) -> None:
     definition = context.context().get_function_def(name)
     must_compile = definition.attr.get("_XlaMustCompile")
     where = XLA if must_compile is not None and must_compile.b else where
     for node in definition.node_def:
         if _PRODUCT.match(node.op):
             dtype = next((node.attr[key].type for key in ("T", "Ta", "LhsT") if key in node.attr), None)
-            products[where][_dtype_name(dtype)] += 1
+            observation.add_product(where, dtype, "/".join([*node.name.split("/")[-2:-1], node.op]))
         for called in _functions_in(node):
             if context.context().has_function(called):
-                _observe_function(called, where, products)
+                _observe_function(called, where, observation)
 
 
 def _functions_in(node: Any) -> Iterator[str]:
@@ -115,7 +123,3 @@ def _functions_in(node: Any) -> Iterator[str]:
         if value.HasField("func"):
             yield value.func.name
         yield from (function.name for function in value.list.func)
-
-
-def _dtype_name(dtype: Any) -> str:
-    return "unknown" if dtype is None else str(tf.as_dtype(dtype).name)

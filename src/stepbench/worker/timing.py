@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ LONG_CALLS, LONG_CALL_S = 2, 1.0
 """Two calls that take so long are enough: one may trace, or be held up."""
 MIN_RING_CALLS = 2
 RING_BATCHES = 8
+MOST_NAMED = 10
+"""Products that run in another dtype than claimed."""
 SETTLED_CALLS = 3
 """More calls than these are preceded by one that refills the caches, cold after a stop; few do so in passing."""
 WORKER_LOG = Path("/proc/self/fd/2")
@@ -159,7 +161,12 @@ class WarmCase:
             eager_updates=observed.eager_updates,
             compiles_itself=compiles_itself(self.state),
             output_dtypes=output_dtypes(self.state),
+            other_products=self._other_products(observed.names),
         )
+
+    def _other_products(self, names: Mapping[str, set[str]]) -> tuple[str, ...]:
+        wanted = self.case.variant.precision.compute_dtype
+        return tuple(sorted(set().union(*(found for dtype, found in names.items() if dtype != wanted))))[:MOST_NAMED]
 
     def _other_shapes(self) -> list[Batch]:
         """The batches of the ring, if they differ in shape: each may have to be compiled."""
