@@ -121,9 +121,13 @@ def test_convolutions_and_contractions_are_products(matrix: tf.Tensor, dtype: st
 
 def test_products_have_the_names_of_their_layers_where_they_are_known(matrix: tf.Tensor) -> None:
     def step() -> tf.Tensor:
-        with tf.name_scope("model/head"):
-            wide = tf.cast(matrix, tf.float64) @ tf.cast(matrix, tf.float64)
-        return matrix @ matrix + tf.cast(wide, tf.float32)
+        wide = tf.cast(matrix, tf.float64)
+        with tf.GradientTape() as tape:
+            tape.watch(wide)
+            with tf.name_scope("model/head"):
+                product = wide @ wide
+        gradient = tape.gradient(product, wide)
+        return matrix @ matrix + tf.cast(gradient, tf.float32)
 
     assert observe_step(step).names == {"float32": {"MatMul"}, "float64": {"MatMul"}}
     assert observe_step(tf.function(step)).names == {"float32": {"MatMul"}, "float64": {"head/MatMul"}}

@@ -112,10 +112,16 @@ def _observe_function(name: str, where: str, observation: StepObservation) -> No
     for node in definition.node_def:
         if _PRODUCT.match(node.op):
             dtype = next((node.attr[key].type for key in ("T", "Ta", "LhsT") if key in node.attr), None)
-            observation.add_product(where, dtype, "/".join([*node.name.split("/")[-2:-1], node.op]))
+            observation.add_product(where, dtype, _name_of(node))
         for called in _functions_in(node):
             if context.context().has_function(called):
                 _observe_function(called, where, observation)
+
+
+def _name_of(node: Any) -> str:
+    """An operation's type after the innermost scope that is not named for it: a layer's, mostly, backwards too."""
+    scopes = [scope for scope in node.name.split("/")[:-1] if re.sub(r"_\d+$", "", scope).lower() != node.op.lower()]
+    return "/".join([*scopes[-1:], node.op])
 
 
 def _functions_in(node: Any) -> Iterator[str]:
