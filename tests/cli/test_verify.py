@@ -194,7 +194,8 @@ def test_a_users_wrong_gradient_is_different_and_named(users: Verified) -> None:
 def test_a_bug_that_begins_after_a_hundred_steps_is_found_by_training(users: Verified) -> None:
     verdict, why = users.verdict("late")
     assert verdict == "different"
-    assert "final training loss +" in why
+    # By steps that the reference takes too, or, where none of these was late enough, by what came of it.
+    assert re.search(r"as it trained, gradient of|final training loss \+", why)
 
 
 def test_a_training_that_goes_nan_is_different_and_says_when(users: Verified) -> None:

@@ -10,6 +10,7 @@ from stepbench.judge.one_step import complaints_of
 from stepbench.records.verify import Point
 from stepbench.worker.comparison import compared
 from stepbench.worker.forced import Outcome
+from stepbench.worker.tensors import Gradient
 from stepbench.worker.trajectory import Allowance
 
 pytestmark = pytest.mark.tensorflow
@@ -43,6 +44,28 @@ def test_of_steps_of_one_size_a_sign_may_turn_over_where_the_gradient_is_zero_bu
     assert complaints_of((point(None, steps_of_one_size), *others)) == ()
     assert complaints_of((point(SMALL, steps_of_one_size), *others)) == ()
     assert complaints_of((point(LARGE, steps_of_one_size), *others))
+
+
+def test_gradients_that_come_in_another_order_than_the_weights_are_those_of_their_weights() -> None:
+    # As of two optimizers, of which the second weight's is asked first.
+    steps = -SMALL_STEP * np.sign(GRADIENT)
+    others = -SMALL_STEP * np.ones((8, 1))
+
+    def both(mine: NDArray[np.float64]) -> Outcome:
+        gradients: list[Gradient] = [np.ones((8, 1)), GRADIENT]
+        return Outcome(loss=1.0, names=["second", "first"], gradients=gradients, changes=[mine, others])
+
+    def seen(turned: int | None) -> Point:
+        mine = steps.copy()
+        if turned is not None:
+            mine[turned] *= -1
+        rounding = Allowance(1e-6, [1e-3, ROUNDING], [1e-6 * float(np.linalg.norm(steps))] * 2, [])
+        jumps = Allowance(0.0, [0.0, 0.0], [0.0, 0.0], [])
+        return compared(0, both(mine), both(steps), rounding, jumps, changed=["first", "second"])
+
+    assert complaints_of((seen(None),) * 4) == ()
+    assert complaints_of((seen(SMALL), *[seen(None)] * 3)) == ()
+    assert complaints_of((seen(LARGE), *[seen(None)] * 3))
 
 
 def test_what_moves_without_a_gradient_has_its_sign_from_no_rounding() -> None:

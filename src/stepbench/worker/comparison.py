@@ -47,24 +47,31 @@ def compared(
         statistics=_errors(labels, found.statistics, right.statistics, rounding.statistics, jumps.statistics),
         skipped=found.skipped,
         digest=found.digest,
-        changes=_errors(changed, _turned_back(found, right, rounding), right.changes, rounding.changes, jumps.changes),
+        changes=_errors(
+            changed, _turned_back(found, right, rounding, changed), right.changes, rounding.changes, jumps.changes
+        ),
     )
 
 
-def _turned_back(found: Outcome, right: Outcome, rounding: Allowance) -> Sequence[Array]:
+def _turned_back(found: Outcome, right: Outcome, rounding: Allowance, changed: Sequence[str]) -> Sequence[Array]:
     """The changes found, with the sign that they should have where rounding may have turned it over in the gradient.
 
     An optimizer that divides by the gradient's size, as Adam does at first, makes whole steps of these elements. Not
-    where a weight has not one gradient.
+    where a weight has not one gradient: with several optimizers they come in another order than the weights.
     """
-    if not len(right.gradients) == len(right.changes) == len(rounding.gradients) == len(found.changes):
+    alike = len(right.names) == len(right.gradients) == len(rounding.gradients)
+    if not alike or not len(changed) == len(found.changes) == len(right.changes):
         return found.changes
-    parts = zip(found.changes, right.changes, right.gradients, rounding.gradients, strict=True)
-    return [_each_turned_back(*part) for part in parts]
+    gradients = zip(right.names, right.gradients, rounding.gradients, strict=True)
+    of = {name: (gradient, allowed) for name, gradient, allowed in gradients if right.names.count(name) == 1}
+    return [
+        _each_turned_back(mine, other, *of[name]) if name in of and changed.count(name) == 1 else mine
+        for name, mine, other in zip(changed, found.changes, right.changes, strict=True)
+    ]
 
 
 def _each_turned_back(mine: Array, right: Array, gradient: Gradient, allowed: float) -> Array:
-    if gradient is None or isinstance(gradient, Rows):
+    if gradient is None or isinstance(gradient, Rows) or gradient.shape != mine.shape:
         return mine
     size = np.abs(gradient)  # Of none at all, as of a unit that is off, rounding turns nothing over.
     unsure = (size > 0) & (size < SURE * allowed / np.sqrt(size.size))
