@@ -219,6 +219,20 @@ def test_the_repository_is_left_as_it_was(found: Found) -> None:
     assert git(found.repository, "status", "--porcelain", "--untracked-files=no") == ""
 
 
+@pytest.mark.parametrize(
+    ("seconds", "calls"), [([0.3, 0.1, 0.2], 3), ([9.0, 0.1, 0.2], 3), ([9.0, 2.5], 2), ([0.1, 9.0, 2.0], 3)]
+)
+def test_a_step_is_warm_after_three_calls_or_two_long_ones(seconds: list[float], calls: int) -> None:
+    from stepbench.worker import timing
+
+    times = iter([time for one in seconds for time in (0.0, one)])
+    called: list[None] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("stepbench.worker.timing.time", SimpleNamespace(perf_counter=lambda: next(times)))
+        assert timing.warm_up(lambda: called.append(None)) == min(seconds)
+    assert len(called) == calls
+
+
 def test_a_planted_slowdown_takes_its_share_of_the_calls_time_longer() -> None:
     from stepbench.worker import timing
 

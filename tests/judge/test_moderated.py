@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pytest
 from builders import make_case, make_measurement
+from spreads import DATA_SETS, EQUAL, KINDS, SEED, UNEQUAL, coverage, drawn
 
 from stepbench.judge import moderated
 from stepbench.judge.moderated import (
@@ -22,13 +23,6 @@ from stepbench.judge.moderated import (
     trigamma,
 )
 from stepbench.judge.statistics import Estimate, speedup
-
-SEED = 20260103
-DATA_SETS = 400
-EQUAL, UNEQUAL = (1.0,) * 8, (0.4, 0.5, 0.6, 0.9, 1.1, 1.5, 2.0, 2.5)
-"""Standard deviations of the cases' processes, as multiples of the usual one."""
-KINDS = [(2, EQUAL, 1.0), (2, UNEQUAL, 1.0), (3, EQUAL, 3.0), (3, UNEQUAL, 1.0), (5, UNEQUAL, 0.3), (5, EQUAL[:3], 3.0)]
-"""Replicates, cases, and the reference's spread."""
 
 
 @pytest.mark.parametrize("x", [1e-3, 0.1, 0.5, 1.0, 1.5, 2.0, 5.9, 6.0, 17.0, 1e4])
@@ -58,24 +52,6 @@ def test_variances_that_differ_by_less_than_chance_are_one_and_the_same() -> Non
 @pytest.mark.parametrize("samples", [[], [(1.0, 4)], [(1.0, 4), (0.0, 4)]])
 def test_one_variance_has_nothing_to_borrow_from(samples: list[tuple[float, int]]) -> None:
     assert prior_of_variances(samples) == NOTHING
-
-
-def drawn(
-    generator: np.random.Generator, replicates: int, spreads: Sequence[float], reference: float
-) -> list[list[float]]:
-    """Logarithms of the ratios of cases that are truly as fast as their reference, whose noise they share."""
-    shared = generator.normal(0, reference, replicates)
-    return [list(map(float, shared - generator.normal(0, spread, replicates))) for spread in spreads]
-
-
-def coverage(replicates: int, spreads: Sequence[float], reference: float, data_sets: int = DATA_SETS) -> list[float]:
-    """Of each case the share of data sets whose interval holds the truth, which is a ratio of one."""
-    generator = np.random.default_rng(SEED)
-    held = np.zeros(len(spreads))
-    for _ in range(data_sets):
-        found = estimates(dict(enumerate(drawn(generator, replicates, spreads, reference))))
-        held += [(one.low or 0.0) <= 1 <= (one.high or math.inf) for one in found.values()]
-    return list(map(float, held / data_sets))
 
 
 @pytest.mark.parametrize("data_sets", [DATA_SETS, pytest.param(3000, marks=pytest.mark.slow)])

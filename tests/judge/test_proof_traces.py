@@ -62,6 +62,7 @@ PLANTED: list[tuple[Case, dict[str, Any], str]] = [
     (SEVERAL, {"steps": tuple(range(12))}, "it holds 10 whole steps, not 5"),
     (SEVERAL, {"overview_steps": 10}, "its overview shows 10 steps, not 5"),
     (CASE, {"asked": 6, "overview_steps": 6}, "it holds 10 whole steps, not 6"),
+    (CASE, {"asked": 1, "steps": (0, 1, 2), "overview_steps": 4}, "it holds 1 whole steps, not 4"),
     (CASE, {"problems": ("Dropped 7 events",)}, "the profiler says: Dropped 7 events"),
     (ON_GPU, {"device_events": 0}, "it shows nothing of the GPU: let users profile it"),
     (IN_XLA, {"xla_events": 0}, "it shows no XLA module, though the case is to run in XLA"),

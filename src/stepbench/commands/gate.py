@@ -14,7 +14,7 @@ from stepbench.commands.invocation import command_line
 from stepbench.commands.plan import Planned, checked, make_plan
 from stepbench.commands.request import Request
 from stepbench.errors import InterruptedRunError, StepbenchError
-from stepbench.judge.gate import company_of, is_slower, judge_gate
+from stepbench.judge.gate import companies, is_slower, judge_gate
 from stepbench.records.cases import Plan
 from stepbench.records.gate import Gate, GateCase, GateSettings, SideName
 from stepbench.records.progress import Say, Tell, unsaid
@@ -124,7 +124,8 @@ def _trace_slower(keeper: _Keeper, plan: Plan, sides: Sides, tell: Tell) -> None
     from stepbench.engine.gate_traces import trace_sides
 
     cases = keeper.gate.cases
-    todo = [found for found in cases if is_slower(found, keeper.gate.settings, company_of(found, cases))]
+    parts = zip(cases, companies(cases), strict=True)
+    todo = [found for found, company in parts if is_slower(found, keeper.gate.settings, company)]
     why = ""
     try:
         trace_sides(plan, sides, todo, keeper.folder, keeper.keep, tell)

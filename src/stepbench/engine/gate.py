@@ -15,7 +15,7 @@ from stepbench.engine.pool import Pool
 from stepbench.engine.rounds import MAX_TEAM, chunks, prepare
 from stepbench.engine.worker import WorkerError
 from stepbench.engine.worktrees import Checkout
-from stepbench.judge.gate import company_of, is_decided
+from stepbench.judge.gate import companies, is_decided
 from stepbench.judge.proof import judge_block, judge_start
 from stepbench.probes.meter import LoadMeter
 from stepbench.records.cases import Case, Plan
@@ -79,8 +79,8 @@ def measure_pairs(
     ends = time.monotonic() + settings.budget_s
     longest = 0.0
     for number in range(settings.pairs):
-        together = tuple(known.values())
-        live = [case for case in cases if not is_decided(known[case], settings, company_of(known[case], together))]
+        parts = zip(known.values(), companies(tuple(known.values())), strict=True)
+        live = [found.case for found, company in parts if not is_decided(found, settings, company)]
         for team in chunks(live, MAX_TEAM // 2):
             # Each case is looked at once, however short the time is; no pair is begun that the time will cut short.
             if number and time.monotonic() + longest > ends:

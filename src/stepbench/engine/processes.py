@@ -222,12 +222,11 @@ class _Forked(Process):
         return not (self._server.has_ended and self._has_ended(0)) or self._has_left_something()
 
     def _has_left_something(self) -> bool:
-        members = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error, OSError):
-                if os.getpgid(process.pid) == self.pid:
-                    members.append(process.environ().get("TMPDIR"))
-        return self._scratch in members
+                if os.getpgid(process.pid) == self.pid and process.environ().get("TMPDIR") == self._scratch:
+                    return True
+        return False
 
     def _reap(self) -> int:
         try:

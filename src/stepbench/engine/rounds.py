@@ -79,7 +79,7 @@ def _rounds_done(plan: Plan, measured: Sequence[Measurement], live: Sequence[Cas
         for replicate in found.replicates
         if replicate.number == number
     }
-    every = strides(plan, {case: tuple(found) for case, found in blocks.items()})
+    every = strides(plan, blocks)
     covered = (
         {block.round + more for block in blocks.get(case, ()) for more in range(every.get(case, 1))} for case in live
     )

@@ -45,7 +45,7 @@ class GateVerdict(StrEnum):
     BROKEN = "broken"
 
 
-NO_FINDINGS = (GateVerdict.PASS, GateVerdict.IMPROVED, GateVerdict.INCONCLUSIVE)
+FINDINGS = (GateVerdict.REGRESSION, GateVerdict.BROKEN)
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,10 @@ class Company:
 ALONE = Company()
 
 
-def company_of(case: GateCase, cases: Sequence[GateCase]) -> Company:
-    """What a case is judged beside, of as many pairs as it has: what the others show later does not judge it anew."""
-    pairs = len(case.pairs)
-    return Company(len(cases), prior_of([log_ratio(pair) for pair in other.pairs[:pairs]] for other in cases))
+def companies(cases: Sequence[GateCase]) -> tuple[Company, ...]:
+    """What each case is judged beside, of as many pairs as it has: what others show later does not judge it anew."""
+    logs = [[log_ratio(pair) for pair in case.pairs] for case in cases]
+    return tuple(Company(len(cases), prior_of(others[: len(mine)] for others in logs)) for mine in logs)
 
 
 class CaseJudgement(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,7 +91,8 @@ class GateJudgement(msgspec.Struct, frozen=True, kw_only=True):
 
 def judge_gate(gate: Gate) -> GateJudgement:
     """The verdict on every case, and the gravest of them."""
-    cases = tuple(_judged_of(gate, case) for case in gate.cases)
+    parts = zip(gate.cases, companies(gate.cases), strict=True)
+    cases = tuple(_judged_of(gate, case, company) for case, company in parts)
     gravest = (
         GateVerdict.BROKEN,
         GateVerdict.REGRESSION,
@@ -103,11 +104,11 @@ def judge_gate(gate: Gate) -> GateJudgement:
     return GateJudgement(verdict=verdict, threshold=gate.settings.threshold, cases=cases)
 
 
-def _judged_of(gate: Gate, case: GateCase) -> CaseJudgement:
+def _judged_of(gate: Gate, case: GateCase, company: Company) -> CaseJudgement:
     """The verdict on a case; of one that is no finding, that the change was not run at all, if so."""
-    judged = judge_case(case, gate.settings, company_of(case, gate.cases))
+    judged = judge_case(case, gate.settings, company)
     imported = [side.changed_imported for pair in case.pairs for side in (pair.base, pair.head)]
-    if not gate.changed or not imported or any(imported) or None in imported or judged.verdict not in NO_FINDINGS:
+    if not gate.changed or not imported or any(imported) or None in imported or judged.verdict in FINDINGS:
         return judged
     files = "the one file that differs" if gate.changed == 1 else f"any of the {gate.changed} files that differ"
     doubt = f"neither side imported {files}: the change was not run, unless the step reads it as data"

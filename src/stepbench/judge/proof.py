@@ -5,7 +5,7 @@ A case whose proof fails is a failed case, not a number.
 
 from __future__ import annotations
 
-from stepbench.records.cases import EAGER, GRAPH, XLA, Case, Device, Precision, Tracing
+from stepbench.records.cases import EAGER, FEWEST_CALLS, GRAPH, XLA, Case, Device, Precision, Tracing
 from stepbench.records.run import Block, Closing, Evidence, Failure, FailureKind
 from stepbench.records.trace import MOST_EVENTS, Trace, TraceFacts
 
@@ -63,7 +63,7 @@ def _traced_steps(case: Case, facts: TraceFacts, settings: Tracing) -> list[str]
         return ["it marks no steps"]
     if facts.cases != (case.id,):
         return [f"its steps belong to {', '.join(facts.cases) or 'no case'}, not to {case.id}"]
-    wanted = settings.calls(case) if facts.asked is None else facts.asked
+    wanted = settings.calls(case) if facts.asked is None else max(FEWEST_CALLS, facts.asked)
     marked = len(facts.steps) - settings.left_out
     complaints = []
     if marked != wanted:

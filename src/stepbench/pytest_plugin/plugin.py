@@ -211,8 +211,8 @@ def _check(summary: CaseSummary, *, verified: bool) -> None:
 
 
 def _judge(session: Session, chosen: Chosen) -> None:
-    from stepbench.judge.gate import GateVerdict, judge_gate
-    from stepbench.report.gate import FINDINGS, case_text
+    from stepbench.judge.gate import FINDINGS, GateVerdict, judge_gate
+    from stepbench.report.gate import case_text
 
     try:
         gate = session.gated(chosen)

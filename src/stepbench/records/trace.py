@@ -6,7 +6,7 @@ import re
 
 import msgspec
 
-from stepbench.records.bounds import Amount, Duration, Seconds
+from stepbench.records.bounds import Amount, Count, Duration, Seconds
 
 HOST = "(host)"
 """The kind of time in which the host works and nothing that it launched does: Python, and dispatch to kernels."""
@@ -66,7 +66,7 @@ class TraceFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Steps in the viewer's overview."""
     tools: dict[str, str | None]
     """The viewer's tools that offer themselves for the trace: null, or why the trace cannot be converted for it."""
-    asked: int | None = None
+    asked: Count | None = None
     """Whole calls that were to be traced: of slow ones fewer than usual; null in records of before."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 
 import msgspec
@@ -12,7 +12,6 @@ from stepbench.judge import limits as efficiency
 from stepbench.judge.breakdown import Category, break_down
 from stepbench.judge.statistics import Estimate, step_time
 from stepbench.judge.training import Equivalence
-from stepbench.records.cases import Case
 from stepbench.records.run import Failure, Measurement, Replicate
 from stepbench.records.store import Run
 from stepbench.records.trace import Operation
@@ -98,18 +97,16 @@ class CaseSummary(msgspec.Struct, frozen=True, kw_only=True):
 def summarize_case(
     run: Run,
     measurement: Measurement,
-    by_case: Mapping[Case, Measurement],
+    reference: Measurement | None,
     equivalence: Equivalence,
     speedup: Estimate | None,
 ) -> CaseSummary:
-    """Derive what is shown of one case; ``by_case`` holds its reference, if that was measured."""
+    """Derive what is shown of one case; against its reference, if that was measured without a failure."""
     case = measurement.case
-    reference = by_case.get(case.reference)
     usable = not measurement.failure and any(replicate.blocks for replicate in measurement.replicates)
     untimed = not run.plan.replicates  # Only verified.
     seconds = step_time(measurement) if usable else None
-    has_reference = reference is not None and not reference.failure
-    break_even = efficiency.break_even(measurement, reference) if usable and reference and has_reference else None
+    break_even = efficiency.break_even(measurement, reference) if usable and reference else None
     epoch = efficiency.epoch_time(measurement) if usable else None
     found = efficiency.efficiency_of(measurement, run.attainable) if usable else efficiency.Efficiency()
     return CaseSummary(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from stepbench.judge.training import Verdict
 from stepbench.report import columns, formats
@@ -47,9 +47,9 @@ def tables(
     if any(case.profile for case in cases):
         found.append((f"{title}: where a step's milliseconds go", profiled))
     (first, every), *others = found or [(title, ((),))]
-    shown = _widest([_table(first, cases, cases, layout, failed, notes(cases)) for layout in every], width)
+    shown = _widest((_table(first, cases, cases, layout, failed, notes(cases)) for layout in every), width)
     beside = [
-        _widest([_table(title, _filled(cases, layout), cases, layout, failed) for layout in every], width)
+        _widest((_table(title, _filled(cases, layout), cases, layout, failed) for layout in every), width)
         for title, every in others
     ]
     return [shown, *(table for table in beside if len(table.heads) > 1)]
@@ -59,13 +59,14 @@ def _filled(cases: Sequence[CaseSummary], layout: Layout) -> list[CaseSummary]:
     return [case for case in cases if any(column.is_filled(case) for column in layout)]
 
 
-def _widest(tables: Sequence[Table], width: int | None) -> Table:
+def _widest(tables: Iterator[Table], width: int | None) -> Table:
     """The first for which there is room; the last where there is for none."""
-    if width is None:
-        return tables[0]
     from stepbench.report.text import width_of
 
-    return next((table for table in tables if width_of(table) <= width), tables[-1])
+    for table in tables:
+        if width is None or width_of(table) <= width:
+            break
+    return table
 
 
 def _table(

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from stepbench.judge.gate import (
+    FINDINGS,
     CaseJudgement,
     GateJudgement,
     GateVerdict,
@@ -25,7 +26,6 @@ from stepbench.report.text import as_text
 BUSY_CORES = 0.15
 """What a machine does in passing is less."""
 HEADS = ("case", "verdict", "head / base", "smallest detectable", "pairs", "time")
-FINDINGS = (GateVerdict.REGRESSION, GateVerdict.BROKEN)
 _STYLES = {GateVerdict.REGRESSION: "red", GateVerdict.BROKEN: "red", GateVerdict.IMPROVED: "green"}
 
 

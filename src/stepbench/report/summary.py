@@ -42,12 +42,12 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
 def summarize(run: Run) -> Summary:
     """Derive all that reports show from the raw measurements of ``run``."""
-    by_case = {measurement.case: measurement for measurement in run.measurements}
     verdicts = judge_cases(run.measurements, run.plan.verification or Verification())
-    faster = _speedups(by_case)
+    sound = {found.case: found for found in run.measurements if not found.failure}
+    faster = _speedups(sound)
     cases = [
-        summarize_case(run, measurement, by_case, verdicts[case], faster.get(case))
-        for case, measurement in by_case.items()
+        summarize_case(run, found, sound.get(found.case.reference), verdicts[found.case], faster.get(found.case))
+        for found in run.measurements
     ]
     cases.sort(key=lambda case: (case.workload, case.device, -case.throughput.value if case.throughput else 1))
     # What converges differently is not the fastest of anything.
@@ -65,13 +65,11 @@ def summarize(run: Run) -> Summary:
     )
 
 
-def _speedups(by_case: Mapping[Case, Measurement]) -> dict[Case, Estimate]:
+def _speedups(sound: Mapping[Case, Measurement]) -> dict[Case, Estimate]:
     """Of every case that was timed beside its reference."""
-    sound = [measurement for measurement in by_case.values() if not measurement.failure]
     found: dict[Case, Estimate] = {}
-    for reference in sound:
-        if reference.case == reference.case.reference:
-            found |= speedups([one for one in sound if one.case.reference == reference.case], reference)
+    for reference in {case.reference for case in sound} & set(sound):
+        found |= speedups([one for case, one in sound.items() if case.reference == reference], sound[reference])
     return found
 
 

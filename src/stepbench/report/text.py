@@ -69,7 +69,7 @@ def _print_table(table: Table, console: Console) -> None:
         _say(table.title, console, BOLD)
     heads, names, texts = _texts(table)
     widths = _widths(names, texts)
-    if sum(widths) + GAP * (len(widths) - 1) <= console.width:
+    if _in_all(widths) <= console.width:
         for number, row in enumerate([names, *texts], -1):
             style = table.styles.get(number, "") if number >= 0 else BOLD
             console.print(_line(row, heads, widths, style))
@@ -82,8 +82,7 @@ def _print_table(table: Table, console: Console) -> None:
 def width_of(table: Table) -> int:
     """How many characters wide a table is whose cells take one line each."""
     _, names, texts = _texts(table)
-    widths = _widths(names, texts)
-    return sum(widths) + GAP * (len(widths) - 1)
+    return _in_all(_widths(names, texts))
 
 
 def _texts(table: Table) -> tuple[list[Head], list[Text], list[list[Text]]]:
@@ -94,6 +93,10 @@ def _texts(table: Table) -> tuple[list[Head], list[Text], list[list[Text]]]:
 
 def _widths(names: Sequence[Text], texts: Sequence[Sequence[Text]]) -> list[int]:
     return [max(cell_len(text.plain) for text in column) for column in zip(names, *texts, strict=True)]
+
+
+def _in_all(widths: Sequence[int]) -> int:
+    return sum(widths) + GAP * (len(widths) - 1)
 
 
 def _with_marks(table: Table) -> tuple[list[Head], list[list[Cell]]]:

@@ -144,9 +144,7 @@ class OrderHandler:
 
     def __init__(self, import_s: float) -> None:
         self._import_s = import_s
-        self._block_seconds = 0.0
-        self._root = ""
-        self._workload = ""
+        self._prepared: Prepare | None = None
         self._warm: WarmCase | None = None
         self._verifier: Verifier | None = None
         self._reference: Reference | None = None
@@ -165,7 +163,7 @@ class OrderHandler:
             case Prepare():
                 return self._prepare(order)
             case Measure():
-                calls = order.calls or self._ready().calls_in(self._block_seconds)
+                calls = order.calls or self._ready().calls_in(self._order().block_seconds)
                 return Measured(self._ready().time_block(order.round, calls))
             case Close():
                 return self._close(order)
@@ -211,10 +209,14 @@ class OrderHandler:
         from stepbench.training.locate import script_of
         from stepbench.worker.origins import imported_from
 
-        closing = self._ready().close(self._block_seconds, input_pipeline=order.input_pipeline)
-        if not self._root:
-            return Closed(closing)
-        return Closed(closing, imported_from(Path(self._root).resolve(), script_of(self._workload)))
+        mine = self._order()
+        closing = self._ready().close(mine.block_seconds, input_pipeline=order.input_pipeline)
+        root = Path(mine.root).resolve() if mine.root else None
+        return Closed(closing, imported_from(root, script_of(mine.workload)) if root else None)
+
+    def _order(self) -> Prepare:
+        assert self._prepared is not None, "the pool prepares a case before it measures it"
+        return self._prepared
 
     def _ready(self) -> WarmCase:
         assert self._warm is not None, "the pool prepares a case before it measures it"
@@ -235,7 +237,7 @@ class OrderHandler:
         started = time.perf_counter()
         task = task_named(order.workload, order.data, ring_batches(order.case) * order.case.batch_size)
         data_s = time.perf_counter() - started
-        self._block_seconds, self._root, self._workload = order.block_seconds, order.root, order.workload
+        self._prepared = order
         self._warm = WarmCase(order.case, task, order.seed, order.slowdown)
         if order.elsewhere:
             script = script_of(order.workload)

@@ -23,7 +23,7 @@ def check_origins(root: Path, elsewhere: Path, script: Path | None = None) -> No
     Raises:
         StepbenchError: when it is so.
     """
-    places = {name: place for name, module in sorted(sys.modules.items()) if module and (place := _place(module))}
+    places = {name: place for name, module in sorted(sys.modules.items()) if (place := _place(module))}
     if script is not None:
         places[script.name] = script.resolve()
     if not any(place.is_relative_to(root) for place in places.values()):
@@ -38,10 +38,10 @@ def check_origins(root: Path, elsewhere: Path, script: Path | None = None) -> No
 
 def imported_from(root: Path, script: Path | None = None) -> tuple[str, ...]:
     """The files below ``root`` that were imported, or run as the script, as paths from there."""
-    places = {_place(module) for module in list(sys.modules.values()) if module} | {script and script.resolve()}
+    places = {_place(module) for module in list(sys.modules.values())} | {script and script.resolve()}
     return tuple(sorted(place.relative_to(root).as_posix() for place in places if place and place.is_relative_to(root)))
 
 
-def _place(module: ModuleType) -> Path | None:
-    file = vars(module).get("__file__")  # Asking a lazy module itself would load it.
+def _place(module: ModuleType | None) -> Path | None:
+    file = vars(module).get("__file__") if module else None  # Asking a lazy module itself would load it.
     return Path(file).resolve() if isinstance(file, str) else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,7 @@ class WarmCase:
         started = time.perf_counter()
         for batch in self._other_shapes():
             self.call(batch)
-        self.call_s = min(self._warming_up())
+        self.call_s = warm_up(lambda: self.call(self.ring[-1]))
         self.evidence = self._gather_evidence(first)
         self.warm_up_s = time.perf_counter() - started
         self.traces.count = 0
@@ -130,16 +130,6 @@ class WarmCase:
             finite_variables=all(map(is_finite, self._finite)),
         )
 
-    def _warming_up(self) -> Iterator[float]:
-        """The seconds of each call that warms up."""
-        long = 0
-        for _ in range(WARM_UP_CALLS):
-            seconds, _ = _timed(lambda: self.call(self.ring[-1]))
-            yield seconds
-            long += seconds > LONG_CALL_S
-            if long == LONG_CALLS:
-                return
-
     def _read_energy(self) -> tuple[int, ...] | None:
         return self._energy.read() if self._energy else None
 
@@ -179,6 +169,14 @@ class WarmCase:
         case = self.case
         seconds, waited = self.task.feed.time_input(case.batch_size, case.steps_per_call, self.call, calls)
         return InputWait(calls * case.steps_per_call, seconds, waited)
+
+
+def warm_up(call: Callable[[], Any]) -> float:
+    """Call until it is warm; the seconds of the quickest call."""
+    seconds: list[float] = []
+    while len(seconds) < WARM_UP_CALLS and sum(one > LONG_CALL_S for one in seconds) < LONG_CALLS:
+        seconds.append(_timed(call)[0])
+    return min(seconds)
 
 
 def slowed(call: Call, share: float) -> Call:
