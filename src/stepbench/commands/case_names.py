@@ -70,8 +70,8 @@ def _some(cases: Sequence[Case]) -> str:
 
 def _axes(case: Case) -> tuple[str, ...]:
     variant = case.variant
-    calls = f"k{case.steps_per_call}"
-    return case.workload, variant.execution, variant.precision.value, case.device.value, f"b{case.batch_size}", calls
+    place = (case.workload, variant.execution, variant.precision.value, case.device.value, f"b{case.batch_size}")
+    return (*place, f"k{case.steps_per_call}", *map(str, case.settings))
 
 
 def _parts(case: Case) -> set[str]:
@@ -79,10 +79,12 @@ def _parts(case: Case) -> set[str]:
 
 
 def _differences(a: Case, b: Case) -> int:
-    return sum(one != other for one, other in zip(_axes(a), _axes(b), strict=True))
+    one, other = set(_axes(a)), set(_axes(b))
+    return max(len(one - other), len(other - one))
 
 
-def _unusual(case: Case) -> tuple[int, int, int, int]:
+def _unusual(case: Case) -> tuple[int, int, int, int, int]:
     execution = case.variant.execution
     position = _EXECUTIONS.index(execution) if execution in _EXECUTIONS else len(_EXECUTIONS)
-    return case.steps_per_call, position, _PRECISIONS.index(case.variant.precision), case.batch_size
+    precision = _PRECISIONS.index(case.variant.precision)
+    return len(case.settings), case.steps_per_call, position, precision, case.batch_size

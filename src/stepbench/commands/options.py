@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import unquote
 
 from stepbench.errors import StepbenchError
 from stepbench.records.cases import Device
+from stepbench.records.settings import ENVIRONMENT, Setting
 from stepbench.training.workload import BUILT_IN_WORKLOADS
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
@@ -133,6 +135,23 @@ def workload_locators(option: str, text: str) -> tuple[str, ...]:
         StepbenchError: when one cannot be the place of a workload.
     """
     return tuple(workload_locator(name) for name in names(option, text))
+
+
+def settings(option: str, given: Sequence[str] | None) -> tuple[tuple[Setting, ...], ...]:
+    """Of each ``NAME=A,B`` the settings that it names; in a value, ``%2C`` is a comma.
+
+    Raises:
+        StepbenchError: when one is not of that form, there is no such setting, or it cannot be that.
+    """
+    found: dict[str, tuple[Setting, ...]] = {}
+    for text in (given,) if isinstance(given, str) else given or ():
+        name, equals, values = text.partition("=")
+        if not equals or name in found:
+            how = "takes each setting once" if equals else "takes a setting and its values, as in intra_threads=1,2"
+            raise StepbenchError(f"{option} {how}, not {text[:80]!r}.")
+        parts = values.split(",") if name.startswith(ENVIRONMENT) else names(option, values)
+        found[name] = tuple(Setting(name, unquote(value)) for value in dict.fromkeys(parts))
+    return tuple(found.values())
 
 
 def plugin_locators(_: str, given: Sequence[str] | None) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from stepbench.commands.case_names import matching
 from stepbench.commands.request import Request
 from stepbench.commands.verify import with_anchors
 from stepbench.errors import StepbenchError
+from stepbench.probes.settings import check_settings
 from stepbench.records.cases import BUILT_IN_EXECUTIONS, Case, Device, Plan, Selection
 from stepbench.training.locate import is_script
 
@@ -66,7 +68,7 @@ def make_plan(request: Request, checkout: Checkout | None = None) -> Planned:
         seed=request.seed,
         verification=request.verification,
         tracing=request.tracing,
-        remarks=(*described.remarks, *_why_started(unforkable)),
+        remarks=(*described.remarks, *_why_started(unforkable), *_no_reference(request, cases)),
         forks=unforkable is None,
     )
     # What a script trains on is its own.
@@ -79,6 +81,15 @@ def _why_started(unforkable: str | None) -> list[str]:
     return [f"Workers are started one by one, which takes longer, as they cannot be forked: {unforkable}"]
 
 
+def _no_reference(request: Request, cases: tuple[Case, ...]) -> list[str]:
+    """Of settings that leave the reference out, which a comma list of them does easily."""
+    known = {case.plain for case in cases}
+    if not request.replicates or not any(case.reference in known - set(cases) for case in cases):
+        return []
+    name = next(settings[0].name for settings in request.settings)
+    return [f"No case has the usual settings, so there is nothing to compare with: add default, as in {name}=default"]
+
+
 def checked(request: Request) -> Request:
     """The request, its data's folder made absolute, unless something in it is seen to be wrong without TensorFlow.
 
@@ -88,6 +99,8 @@ def checked(request: Request) -> Request:
     for execution in request.executions:
         check_execution(execution, request.plugins)
     _cases(request, {UNNAMED: 1}, request.devices or (Device.CPU,))
+    # Which devices there are is not known yet, if none is asked for.
+    check_settings(itertools.chain.from_iterable(request.settings), request.devices or tuple(Device))
     if request.script_args and not any(map(is_script, request.workloads)):
         raise StepbenchError("--script-args goes with a training script: name one, as in --workload path/to/script.py.")
     workloads = tuple(_with_arguments(place, request.script_args) for place in request.workloads)
@@ -134,7 +147,7 @@ def _describe(request: Request, checkout: Checkout | None) -> tuple[Described, s
         order = Describe(workloads, request.executions, plugins, request.data, request.batch_sizes)
         if checkout is None:
             return describe(order, Path(logs))
-        return describe(order, Path(logs), checkout.environment, checkout.root)
+        return describe(order, Path(logs), checkout.surroundings())
 
 
 def _devices(request: Request, described: Described) -> tuple[Device, ...]:
@@ -144,7 +157,9 @@ def _devices(request: Request, described: Described) -> tuple[Device, ...]:
             f"TensorFlow sees no {missing.pop()} here: use --device {present[0]}, "
             "or for a GPU install the extra 'stepbench[gpu]' and its driver."
         )
-    return request.devices or present
+    devices = request.devices or present
+    check_settings(itertools.chain.from_iterable(request.settings), devices)
+    return devices
 
 
 def _cases(request: Request, usual: Mapping[str, int], devices: tuple[Device, ...]) -> tuple[Case, ...]:
@@ -157,6 +172,7 @@ def _cases(request: Request, usual: Mapping[str, int], devices: tuple[Device, ..
             devices,
             request.batch_sizes or (batch_size,),
             request.steps_per_call,
+            request.settings,
         )
         for workload, batch_size in usual.items()
     ]

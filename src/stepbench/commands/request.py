@@ -12,6 +12,7 @@ from typing import Any
 
 from stepbench.commands import options
 from stepbench.records.cases import DEFAULT_EXECUTIONS, Device, Precision, Tracing, Verification
+from stepbench.records.settings import Setting
 
 GATE_DEFAULTS = {"data": "synthetic"}
 """Of gates and calibrations: both sides need the same data, not the real one."""
@@ -76,6 +77,13 @@ class Request:
     """Each workload's own if empty."""
     steps_per_call: tuple[int, ...] = _given(
         "steps_per_call", "1", "Comma list; above 1 for compiled steps.", options.numbers
+    )
+    settings: tuple[tuple[Setting, ...], ...] = _given(
+        "setting",
+        None,
+        "A knob of the runtime and its values, such as malloc=default,tcmalloc; repeatable.",
+        options.settings,
+        kind=list[str] | None,
     )
     data: str = _given("data", "auto", "auto, cifar10, synthetic, or a folder with CIFAR-10 as published.")
     plugins: tuple[str, ...] = _given(

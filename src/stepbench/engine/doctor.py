@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from stepbench.engine.asking import ask_once
-from stepbench.engine.worker import KEPT_FREE, WorkerError
+from stepbench.engine.worker import KEPT_FREE, Surroundings, WorkerError
 from stepbench.errors import StepbenchError
 from stepbench.probes.environment import collect
 from stepbench.probes.gpu import read_driver
@@ -53,7 +53,7 @@ def ask_tensorflow() -> tuple[TensorFlowFacts | None, str | None]:
     """What a worker says of TensorFlow, or why it says nothing."""
     try:
         with tempfile.TemporaryDirectory(prefix="stepbench-") as logs:
-            return ask_once(Examine(), Path(logs) / "doctor.log", _LOGGED).facts, None
+            return ask_once(Examine(), Path(logs) / "doctor.log", Surroundings(_LOGGED)).facts, None
     except WorkerError as error:
         return None, error.failure.message
     except (StepbenchError, OSError) as error:

@@ -178,7 +178,7 @@ class _TeamPair:
 
     def _start(self, pool: Pool[Seat], seat: Seat) -> None:
         checkout = self._setup.sides[seat.side]
-        pool.start(seat, self._number, checkout.environment, checkout.root)
+        pool.start(seat, self._number, checkout.surroundings(seat.case.settings))
 
     def _greet(self, pool: Pool[Seat], seat: Seat) -> None:
         pool.greet(seat)

@@ -65,6 +65,5 @@ def _subject(plan: Plan, case: Case, name: SideName, checkout: Checkout) -> Subj
         plan=checkout.plan(plan),
         name=str(Seat(case, name)),
         session=f"{session_of(case.id)}-{name}",
-        environment=checkout.environment,
-        root=checkout.root,
+        surroundings=checkout.surroundings(case.settings),
     )

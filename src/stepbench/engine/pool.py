@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 from stepbench.engine.processes import SHARED, ForkServerError, Process, Wiring, started
-from stepbench.engine.worker import Worker, WorkerError
+from stepbench.engine.worker import PLAIN, Surroundings, Worker, WorkerError
 from stepbench.errors import StepbenchError
 from stepbench.records.protocol import AnsweredBy, ReplyT
 from stepbench.records.run import Failure
@@ -47,13 +47,7 @@ class Pool(Generic[Key]):
     def __contains__(self, key: Key) -> bool:
         return key in self._workers
 
-    def start(
-        self,
-        key: Key,
-        purpose: int | str,
-        environment: Mapping[str, str] | None = None,
-        folder: Path | None = None,
-    ) -> None:
+    def start(self, key: Key, purpose: int | str, surroundings: Surroundings = PLAIN) -> None:
         """Start a worker, as :class:`Worker` says, whose log is named by its key and its purpose.
 
         Unless it is forked, it imports TensorFlow beside the others.
@@ -62,7 +56,7 @@ class Pool(Generic[Key]):
             StepbenchError: when its log cannot be written, or no worker be forked any more.
         """
         log = self._logs / f"{slug(str(key))}.{purpose}.log"
-        self._workers[key] = Worker(log, environment, folder, self._start)
+        self._workers[key] = Worker(log, surroundings, self._start)
 
     def greet(self, key: Key) -> None:
         """Wait until a worker has imported TensorFlow, then stop it.

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,8 @@ class Wiring:
     """All of its variables."""
     folder: Path | None
     """In which it works; its parent's if None."""
+    processors: frozenset[int] | None = None
+    """On which it may run; all of its parent's if None."""
 
 
 class Process(ABC):
@@ -105,17 +107,29 @@ class _Started(Process):
 
 def started(wiring: Wiring) -> Process:
     """A fresh process, which imports TensorFlow itself."""
-    process = subprocess.Popen(  # noqa: S603 - our own module, no shell.
-        [*COMMAND, str(wiring.orders), str(wiring.replies), str(os.getpid())],
-        stdin=subprocess.DEVNULL,
-        stdout=wiring.output,
-        stderr=wiring.output,
-        env=dict(wiring.environment),
-        cwd=wiring.folder,
-        pass_fds=(wiring.orders, wiring.replies),
-        start_new_session=True,  # Ctrl-C is for the parent alone to handle.
-    )
+    with _running_on(wiring.processors):
+        process = subprocess.Popen(  # noqa: S603 - our own module, no shell.
+            [*COMMAND, str(wiring.orders), str(wiring.replies), str(os.getpid())],
+            stdin=subprocess.DEVNULL,
+            stdout=wiring.output,
+            stderr=wiring.output,
+            env=dict(wiring.environment),
+            cwd=wiring.folder,
+            pass_fds=(wiring.orders, wiring.replies),
+            start_new_session=True,  # Ctrl-C is for the parent alone to handle.
+        )
     return _Started(process)
+
+
+@contextlib.contextmanager
+def _running_on(processors: frozenset[int] | None) -> Iterator[None]:
+    """Have this thread, and with it what it starts meanwhile, run on certain processors alone."""
+    mine = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, processors or mine)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, mine)
 
 
 class ForkServerError(StepbenchError):
@@ -125,17 +139,18 @@ class ForkServerError(StepbenchError):
 class ForkServer:
     """A process that has imported TensorFlow and Keras and nothing else, from which workers are forked."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], processors: frozenset[int] | None = None) -> None:
         """Start it.
 
         Args:
             environment: all of its variables, which TensorFlow reads while it is imported.
+            processors: on which it and its workers may run; all of this process's if None.
 
         Raises:
             ForkServerError: when no worker can be forked from it.
         """
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
+        with theirs, _running_on(processors):
             self._process = subprocess.Popen(  # noqa: S603 - our own module, no shell.
                 [*SERVER, str(theirs.fileno()), str(os.getpid())],
                 stdin=subprocess.DEVNULL,
@@ -256,13 +271,13 @@ class Forker:
         """
         # What is a worker's own, or of no matter to it; all else may decide how TensorFlow is imported.
         shared = {name: value for name, value in wiring.environment.items() if name not in _OWN}
-        key = (SERVER, *sorted(shared.items()))
+        key = (SERVER, wiring.processors, *sorted(shared.items()))
         server = self._servers.pop(key, None)
         if server is not None and server.has_ended:
             server.close()
             server = None
         if server is None:
-            server = ForkServer({**shared, **_own_path()})
+            server = ForkServer({**shared, **_own_path()}, wiring.processors)
         self._servers[key] = server  # The last one used is the last one here.
         return server.fork(wiring)
 

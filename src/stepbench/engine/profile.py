@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import msgspec
 
 from stepbench.engine.pool import Pool
 from stepbench.engine.rounds import MAX_TEAM, chunks, prepare
-from stepbench.engine.worker import WorkerError
+from stepbench.engine.worker import Surroundings, WorkerError
 from stepbench.errors import StepbenchError
 from stepbench.judge.proof import judge_start, judge_trace
 from stepbench.records.cases import Case, Plan, Tracing
@@ -36,9 +36,7 @@ class Subject:
     """What distinguishes it, for its log."""
     session: str
     """Where its trace goes, from the folder of the run or gate."""
-    environment: Mapping[str, str] | None = None
-    root: Path | None = None
-    """The folder in which its worker works; this process's if None."""
+    surroundings: Surroundings
 
     def __str__(self) -> str:
         return self.name
@@ -71,8 +69,12 @@ def profile(
         journal.append(TraceFailed(case_id, found) if isinstance(found, Failure) else TraceCaptured(case_id, found))
         journal.sync()
 
-    subjects = [Subject(case, plan, case.id, session_of(case.id)) for case in todo]
+    subjects = [_subject(plan, case) for case in todo]
     trace_each(subjects, plan.tracing, folder, take, tell)
+
+
+def _subject(plan: Plan, case: Case) -> Subject:
+    return Subject(case, plan, case.id, session_of(case.id), Surroundings(settings=case.settings))
 
 
 def trace_each(subjects: Sequence[Subject], settings: Tracing, folder: Path, take: Take, tell: Tell = untold) -> None:
@@ -118,7 +120,7 @@ class _Tracer:
             self._say(f"starting {len(team)} workers to trace")
             with Pool[Subject](self._folder / LOGS_FOLDER, forks=all(one.plan.forks for one in team)) as pool:
                 for subject in team:
-                    pool.start(subject, "trace", subject.environment, subject.root)
+                    pool.start(subject, "trace", subject.surroundings)
                 for action in (pool.greet, functools.partial(self._trace, pool)):
                     pool.each([subject for subject in team if subject in pool], action, fail)
         return refused

@@ -15,7 +15,7 @@ from typing import TypeVar
 import msgspec
 
 from stepbench.engine.pool import Pool
-from stepbench.engine.worker import WorkerError
+from stepbench.engine.worker import Surroundings, WorkerError
 from stepbench.judge.proof import judge_block, judge_end, judge_start
 from stepbench.records.cases import Case, Plan
 from stepbench.records.progress import Progress, Tell, untold
@@ -204,7 +204,7 @@ class _TeamRun:
     def run(self, deadline: float | None, *, times_input: bool) -> set[Case]:
         """Measure until the rounds are done or the time is up; give the cases that failed."""
         self._ticker.tick(f"replicate {self._team.replicate + 1}: starting {len(self._live)} workers")
-        self._each(lambda case: self._pool.start(case, self._team.replicate))
+        self._each(self._start)
         # All import TensorFlow side by side; nothing is timed until the last one has.
         self._each(self._pool.greet)
         self._each(self._prepare)
@@ -220,6 +220,9 @@ class _TeamRun:
         self._each(functools.partial(self._close, times_input))
         self._journal.sync()
         return self._failed
+
+    def _start(self, case: Case) -> None:
+        self._pool.start(case, self._team.replicate, Surroundings(settings=case.settings))
 
     def _due(self, round_number: int) -> list[Case]:
         if round_number < FIRST_ROUNDS:

@@ -14,7 +14,7 @@ import msgspec
 from stepbench.engine.pool import Pool
 from stepbench.engine.reference import ReferenceWorker
 from stepbench.engine.rounds import MAX_TEAM, chunks
-from stepbench.engine.worker import WorkerError
+from stepbench.engine.worker import Surroundings, WorkerError
 from stepbench.judge.training import Verdict, is_look, judge_curves
 from stepbench.judge.verify import anchor_of, trains_for
 from stepbench.records.cases import MAX_SEED, Case, Plan, Verification
@@ -126,7 +126,7 @@ class _GroupVerification:
     def _start(self, cases: Sequence[Case]) -> None:
         """Start the workers of those cases that have none."""
         missing = [case for case in cases if case not in self._pool]
-        self._each(missing, functools.partial(self._pool.start, purpose="verify"))
+        self._each(missing, lambda case: self._pool.start(case, "verify", Surroundings(settings=case.settings)))
         self._each(missing, self._pool.greet)
 
     def _keep(self, cases: Sequence[Case]) -> None:

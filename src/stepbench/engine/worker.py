@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -19,6 +20,7 @@ import psutil
 from stepbench.engine.processes import IMPORT_TIMEOUT_S, Process, Wiring, started
 from stepbench.errors import StepbenchError
 from stepbench.probes.memory import memory_left
+from stepbench.probes.settings import effect_of
 from stepbench.records.protocol import (
     WORKER_ENVIRONMENT,
     AnsweredBy,
@@ -29,6 +31,7 @@ from stepbench.records.protocol import (
     ReplyT,
 )
 from stepbench.records.run import Failure, FailureKind
+from stepbench.records.settings import Setting
 
 POLL_S = 0.25
 EXIT_TIMEOUT_S = 5.0
@@ -45,35 +48,50 @@ class WorkerError(Exception):
         self.failure = failure
 
 
+@dataclass(frozen=True)
+class Surroundings:
+    """What a worker finds around it."""
+
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables set for it beside its parent's."""
+    folder: Path | None = None
+    """In which it works; its parent's if None."""
+    settings: tuple[Setting, ...] = ()
+    """Knobs of the runtime that are to be set."""
+
+
+PLAIN = Surroundings()
+"""Those of its parent."""
+
+
 class Worker:
     """One worker process, seen from outside."""
 
     def __init__(
-        self,
-        log: Path,
-        environment: Mapping[str, str] | None = None,
-        folder: Path | None = None,
-        start: Callable[[Wiring], Process] = started,
+        self, log: Path, surroundings: Surroundings = PLAIN, start: Callable[[Wiring], Process] = started
     ) -> None:
         """Start the process.
 
         Args:
             log: takes its output.
-            environment: variables set for it beside its parent's.
-            folder: in which it works; its parent's if None.
+            surroundings: what it finds around it.
             start: gives its process.
 
         Raises:
-            StepbenchError: when the log cannot be written, or no process be had.
+            StepbenchError: when the log cannot be written, no process be had, or a setting not be had here.
         """
+        effect = effect_of(surroundings.settings)
         # AutoGraph writes a file for each function, and a process that is killed takes none away.
         self._scratch = tempfile.TemporaryDirectory(prefix="stepbench-", ignore_cleanup_errors=True)
-        own = {**WORKER_ENVIRONMENT, "TMPDIR": self._scratch.name, **(environment or {})}
+        fixed = {**WORKER_ENVIRONMENT, "TMPDIR": self._scratch.name}
+        variables = {**os.environ, **fixed, **surroundings.environment, **effect.environment}
         orders_read, self._orders = os.pipe()
         self._replies, replies_write = os.pipe()
         try:
             with _open_log(log) as output:
-                wiring = Wiring(orders_read, replies_write, output.fileno(), {**os.environ, **own}, folder)
+                wiring = Wiring(
+                    orders_read, replies_write, output.fileno(), variables, surroundings.folder, effect.processors
+                )
                 self._process = start(wiring)
         except BaseException:
             os.close(self._orders)

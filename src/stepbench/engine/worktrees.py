@@ -12,11 +12,13 @@ from pathlib import Path
 
 import msgspec
 
+from stepbench.engine.worker import Surroundings
 from stepbench.errors import StepbenchError
 from stepbench.probes.git import GitError, NoGitError, git, outside_hooks
 from stepbench.probes.hardware import clean
 from stepbench.records.cases import Plan
 from stepbench.records.gate import Revision
+from stepbench.records.settings import Setting
 
 MOST_COMMITS = 50
 """Named between base and head."""
@@ -42,11 +44,11 @@ class Checkout:
     changed: frozenset[str] = frozenset()
     """The files that differ from the other revision's, as paths from ``root``."""
 
-    @property
-    def environment(self) -> dict[str, str]:
-        """What a process finds in its environment to import from this revision before anything installed."""
+    def surroundings(self, settings: tuple[Setting, ...] = ()) -> Surroundings:
+        """What a process finds around it to import from this revision before anything installed."""
         own = [str(self.root / "src"), str(self.root)]
-        return {"PYTHONPATH": os.pathsep.join([*own, *filter(None, [os.environ.get("PYTHONPATH")])])}
+        path = os.pathsep.join([*own, *filter(None, [os.environ.get("PYTHONPATH")])])
+        return Surroundings({"PYTHONPATH": path}, self.root, settings)
 
     def located(self, place: str) -> str:
         """The place of a workload or plugin here: a file in the user's own tree is this revision's file."""

@@ -20,6 +20,7 @@ def judge_start(case: Case, evidence: Evidence) -> Failure | None:
         *_variables(evidence),
         *_execution(case, evidence),
         *_compute_dtype(case, evidence),
+        *_settings(case, evidence),
     ]
     return Failure(FailureKind.NOT_PROVED, "; ".join(complaints) + ".") if complaints else None
 
@@ -157,6 +158,15 @@ def _compute_dtype(case: Case, evidence: Evidence) -> list[str]:
     if counts and wanted not in counts:
         return [f"all {total} products run in {', '.join(counts)}, none in {wanted}"]
     return []
+
+
+def _settings(case: Case, evidence: Evidence) -> list[str]:
+    found = {setting: evidence.settings.get(setting.name, "") for setting in case.settings}
+    return [
+        f"it is to run with {setting}, but {f'{setting.name} is {is_now}' if is_now else 'there is no trace of that'}"
+        for setting, is_now in found.items()
+        if is_now != setting.value
+    ]
 
 
 def _dtype_counts(evidence: Evidence) -> dict[str, int]:

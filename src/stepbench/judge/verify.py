@@ -28,6 +28,7 @@ def anchor_of(case: Case, by_case: Mapping[Case, Measurement]) -> Measurement | 
         if measurement.case.group == case.group
         and measurement.case.variant.precision is Precision.FLOAT32
         and measurement.case.variant.execution in DEFAULT_EXECUTIONS
+        and not measurement.case.settings
         and measurement.agreement
         and (not complaints(measurement.agreement) or measurement.case == case.reference)
     ]
@@ -49,8 +50,8 @@ def trains_for(measurement: Measurement, by_case: Mapping[Case, Measurement]) ->
 
     Built-in executions are one step wrapped in different ways, so where level 1 finds that two of the same precision
     both agree, the faster one trains for both. Any other step trains itself, as it may hide a state that level 1
-    cannot set; it is spared the rest once a whole training is bit-identical to a built-in one's. None when level 1
-    found it different.
+    cannot set, and so does one with settings, as threads may change the order of a sum now and then; it is spared the
+    rest once a whole training is bit-identical to a built-in one's. None when level 1 found it different.
     """
     is_reference = measurement.case == measurement.case.reference
     if measurement.agreement is None or (complaints(measurement.agreement) and not is_reference):
@@ -64,9 +65,10 @@ def _is_twin(measurement: Measurement, other: Measurement) -> bool:
     mine, theirs = measurement.case, other.case
     if mine.group != theirs.group or mine.variant.precision != theirs.variant.precision:
         return False
-    if theirs.steps_per_call > 1 or theirs.variant.execution not in DEFAULT_EXECUTIONS or not agrees(other.agreement):
+    is_usual = theirs.variant.execution in DEFAULT_EXECUTIONS and not theirs.settings
+    if theirs.steps_per_call > 1 or not is_usual or not agrees(other.agreement):
         return False
-    if mine.variant.execution in DEFAULT_EXECUTIONS:
+    if mine.variant.execution in DEFAULT_EXECUTIONS and not mine.settings:
         return agrees(measurement.agreement)
     others = {curve.seed: curve.losses for curve in other.curves}
     return bool(measurement.curves) and all(
@@ -76,7 +78,7 @@ def _is_twin(measurement: Measurement, other: Measurement) -> bool:
 
 
 def _is_anchor_kind(case: Case) -> bool:
-    return case.variant == Variant(GRAPH, Precision.FLOAT32)
+    return case.variant == Variant(GRAPH, Precision.FLOAT32) and not case.settings
 
 
 def _step_s(measurement: Measurement) -> float:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Self
 
 import msgspec
 
 from stepbench.errors import StepbenchError
+from stepbench.records.settings import Setting, suffix
 
 EAGER = "eager"
 GRAPH = "graph"
@@ -96,6 +98,8 @@ class Case(msgspec.Struct, frozen=True, order=True):
     device: Device
     batch_size: int
     steps_per_call: int = 1
+    settings: tuple[Setting, ...] = ()
+    """Those that are not the default, sorted by name."""
 
     def __post_init__(self) -> None:
         check_name("workload", self.workload)
@@ -107,12 +111,23 @@ class Case(msgspec.Struct, frozen=True, order=True):
             raise StepbenchError(
                 f"The execution {self.variant.execution} runs one step a call: use graph or xla with --steps-per-call."
             )
+        if [setting.name for setting in self.settings] != sorted({setting.name for setting in self.settings}):
+            raise StepbenchError("A case has each setting once, in the order of their names.")
 
     @property
     def id(self) -> str:
-        """``workload/execution/precision/device/b<batch>``, and ``/k<steps per call>`` above one."""
-        steps = f"/k{self.steps_per_call}" if self.steps_per_call > 1 else ""
-        return f"{self.workload}/{self.variant}/{self.device}/b{self.batch_size}{steps}"
+        """``workload/execution/precision/device/b<batch>`` and the case's suffix."""
+        return f"{self.workload}/{self.variant}/{self.device}/b{self.batch_size}{self.suffix}"
+
+    @property
+    def suffix(self) -> str:
+        """The end of its id: see :func:`stepbench.records.settings.suffix`."""
+        return suffix(self.steps_per_call, self.settings)
+
+    @property
+    def plain(self) -> Case:
+        """The same case without any settings."""
+        return msgspec.structs.replace(self, settings=())
 
     @property
     def reference(self) -> Case:
@@ -137,6 +152,8 @@ class Selection(msgspec.Struct, frozen=True):
     devices: tuple[Device, ...] = (Device.CPU,)
     batch_sizes: tuple[int, ...] = (64,)
     steps_per_call: tuple[int, ...] = (1,)
+    settings: tuple[tuple[Setting, ...], ...] = ()
+    """Of each setting the values that it is to have."""
 
     def cases(self) -> tuple[Case, ...]:
         """All cases, in order and each once; eager and keras only at one step a call.
@@ -145,11 +162,12 @@ class Selection(msgspec.Struct, frozen=True):
             StepbenchError: when an axis holds something impossible or nothing is left to measure.
         """
         axes = itertools.product(
-            self.workloads, self.devices, self.batch_sizes, self.executions, self.precisions, self.steps_per_call
+            *(self.workloads, self.devices, self.batch_sizes, self.executions, self.precisions, self.steps_per_call),
+            itertools.product(*self.settings),
         )
         cases = dict.fromkeys(
-            Case(workload, Variant(execution, precision), device, batch_size, steps)
-            for workload, device, batch_size, execution, precision, steps in axes
+            Case(workload, Variant(execution, precision), device, batch_size, steps, effective(settings, device))
+            for workload, device, batch_size, execution, precision, steps, settings in axes
             if not (execution in ONE_STEP_A_CALL and steps > 1)
         )
         if not cases:
@@ -158,6 +176,17 @@ class Selection(msgspec.Struct, frozen=True):
                 "add graph or xla, or drop --steps-per-call."
             )
         return tuple(cases)
+
+
+def effective(settings: Iterable[Setting], device: Device) -> tuple[Setting, ...]:
+    """The settings that a case on that device has: neither defaults nor, on CPU, what only a GPU knows."""
+    return tuple(
+        sorted(
+            setting
+            for setting in settings
+            if not setting.is_default and (device is Device.GPU or not setting.knob.needs_gpu)
+        )
+    )
 
 
 EVALUATIONS = 5

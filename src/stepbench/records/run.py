@@ -77,6 +77,8 @@ class Evidence(msgspec.Struct, frozen=True):
     """Of the model's outputs, where it knows them before it is called."""
     other_products: tuple[str, ...] = ()
     """What the products outside the precision's compute dtype are called, some of them; none in records of before."""
+    settings: dict[str, str] = {}
+    """What each setting of the case was found to be; empty where there is no trace of it."""
 
 
 class Block(msgspec.Struct, frozen=True):

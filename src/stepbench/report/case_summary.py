@@ -13,6 +13,7 @@ from stepbench.judge.breakdown import Category, break_down
 from stepbench.judge.statistics import Estimate, step_time
 from stepbench.judge.training import Equivalence
 from stepbench.records.run import Failure, Measurement, Replicate
+from stepbench.records.settings import Setting, suffix
 from stepbench.records.store import Run
 from stepbench.records.trace import Operation
 from stepbench.report.warnings import warnings_of
@@ -52,6 +53,10 @@ class CaseSummary(msgspec.Struct, frozen=True, kw_only=True):
     device: str
     batch_size: int
     steps_per_call: int
+    settings: dict[str, str] = {}
+    """Those that are not the default."""
+    replicas: int = 1
+    strategy: str | None = None
     status: Status
     failure: Failure | None
     step_time_s: Estimate | None
@@ -93,6 +98,11 @@ class CaseSummary(msgspec.Struct, frozen=True, kw_only=True):
     profile: Profile | None
     warnings: tuple[str, ...]
 
+    @property
+    def suffix(self) -> str:
+        """The end of its id."""
+        return suffix(self.steps_per_call, [Setting(*setting) for setting in self.settings.items()])
+
 
 def summarize_case(
     run: Run,
@@ -117,6 +127,7 @@ def summarize_case(
         device=case.device,
         batch_size=case.batch_size,
         steps_per_call=case.steps_per_call,
+        settings={setting.name: setting.value for setting in case.settings},
         status=Status.OK if usable or (untimed and not measurement.failure) else Status.FAILED,
         failure=measurement.failure,
         step_time_s=seconds,

@@ -79,7 +79,7 @@ def _scaled(number: float | None, scale: float) -> float | None:
 
 def is_reference(case: CaseSummary) -> bool:
     """Whether others are compared with it."""
-    return (case.execution, case.precision) == (EAGER, Precision.FLOAT32)
+    return (case.execution, case.precision, case.settings) == (EAGER, Precision.FLOAT32, {})
 
 
 def counts(case: CaseSummary) -> bool:
@@ -178,4 +178,4 @@ def label(case: CaseSummary, cases: Sequence[CaseSummary]) -> str:
     text = f"{case.execution}/{case.precision}"
     if len({other.batch_size for other in cases}) > 1:
         text += f"/b{case.batch_size}"
-    return text if case.steps_per_call == 1 else f"{text}/k{case.steps_per_call}"
+    return text + case.suffix

@@ -59,7 +59,7 @@ def reasons(group: Group) -> tuple[str, ...]:
 
 def label(case: Case) -> str:
     """What tells a case from the others of its group."""
-    return str(case.variant) if case.steps_per_call == 1 else f"{case.variant}/k{case.steps_per_call}"
+    return f"{case.variant}{case.suffix}"
 
 
 def listed(cases: Sequence[Case], word: str) -> str:

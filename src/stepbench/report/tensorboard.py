@@ -51,6 +51,7 @@ AXES: dict[str, Callable[[CaseSummary], str | int]] = {
     "device": lambda case: str(case.device),
     "batch size": lambda case: case.batch_size,
     "steps per call": lambda case: case.steps_per_call,
+    "settings": lambda case: " ".join(f"{name}={value}" for name, value in case.settings.items()),
 }
 """What a case is."""
 ALWAYS_SHOWN = ("execution", "precision", "converges")

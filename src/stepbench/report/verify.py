@@ -46,9 +46,9 @@ def _findings(summary: Summary) -> list[tuple[CaseSummary, _Finding]]:
     return [(case, _finding(case, own.get(_step(case)))) for case in cases]
 
 
-def _step(case: CaseSummary) -> tuple[str, str, str, int, int]:
+def _step(case: CaseSummary) -> tuple[str, str, str, int, str]:
     """What is planted in: equal for cases that differ in their execution alone."""
-    return case.workload, case.device, case.precision, case.batch_size, case.steps_per_call
+    return case.workload, case.device, case.precision, case.batch_size, case.suffix
 
 
 def _finding(case: CaseSummary, own: CaseSummary | None) -> _Finding:

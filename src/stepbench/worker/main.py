@@ -228,9 +228,11 @@ class OrderHandler:
         from stepbench.training.locate import script_of
         from stepbench.training.task import task_named
         from stepbench.worker.origins import check_origins
+        from stepbench.worker.settings import apply_settings
         from stepbench.worker.timing import WarmCase, ring_batches
 
         use_device(order.case.device)
+        apply_settings(order.case.settings)
         _import_plugins(order.plugins)
         execution = execution_named(order.case.variant.execution)
         self.claims_xla = execution.claims == XLA

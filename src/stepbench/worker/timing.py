@@ -24,6 +24,7 @@ from stepbench.training.step import loss_of
 from stepbench.training.task import Task
 from stepbench.worker.evidence import TraceCounter, observe_step, read_xla_compilations
 from stepbench.worker.memory import PeakMemory
+from stepbench.worker.settings import observed_settings
 
 WARM_UP_CALLS = 3
 LONG_CALLS, LONG_CALL_S = 2, 1.0
@@ -152,6 +153,7 @@ class WarmCase:
             compiles_itself=compiles_itself(self.state),
             output_dtypes=output_dtypes(self.state),
             other_products=self._other_products(observed.names),
+            settings=observed_settings(self.case.settings, read_xla_compilations(WORKER_LOG).count),
         )
 
     def _other_products(self, names: Mapping[str, set[str]]) -> tuple[str, ...]:

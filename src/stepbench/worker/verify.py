@@ -30,6 +30,7 @@ from stepbench.training.task import task_named
 from stepbench.worker.audit import UpdateAudit
 from stepbench.worker.one_step import VariantStep
 from stepbench.worker.reference import TAKEN, ReferenceMaker
+from stepbench.worker.settings import apply_settings
 from stepbench.worker.trajectory import Allowance, Target, save_target
 
 NO_ALLOWANCE = Allowance(0.0, [], [], [])
@@ -62,6 +63,7 @@ class Verifier:
 
     def __init__(self, order: Agree | Train) -> None:
         use_device(order.case.device)
+        apply_settings(order.case.settings)
         for plugin in order.plugins:
             import_user_module(plugin)
         execution_named(order.case.variant.execution)

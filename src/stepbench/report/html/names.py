@@ -15,8 +15,7 @@ def short_names(cases: Iterable[Case]) -> Mapping[str, str]:
 
     def name(case: Case) -> str:
         size = "" if one_size else f"/b{case.batch_size}"
-        calls = "" if case.steps_per_call == 1 else f"/k{case.steps_per_call}"
         place = "" if one_place else f" of {case.workload} on {case.device}"
-        return f"{case.variant}{size}{calls}{place}"
+        return f"{case.variant}{size}{case.suffix}{place}"
 
     return {case.id: name(case) for case in known}

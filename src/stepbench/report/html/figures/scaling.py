@@ -90,7 +90,7 @@ def _plot(group: CaseGroup, axis: Axis, lines: Sequence[ScalingLine]) -> Plot:
 
 def _lines(group: CaseGroup, axis: Axis) -> list[ScalingLine]:
     """Lines of two points or more, the fastest first; each has a shape of its own."""
-    timed = [case for case in group.cases if case.throughput]
+    timed = [case for case in group.cases if case.throughput and not case.settings]
     colours, shapes = marks(group.cases), itertools.cycle(LINE_SHAPES)
     several = len({axis.other(case) for case in timed}) > 1
     members: dict[tuple[str, str, int], list[CaseSummary]] = {}
