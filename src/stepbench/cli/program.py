@@ -21,6 +21,7 @@ from stepbench.cli.report import report
 from stepbench.cli.run import run
 from stepbench.cli.tensorboard import tensorboard
 from stepbench.cli.train import train
+from stepbench.cli.tune import tune
 from stepbench.cli.verify import verify
 from stepbench.errors import StepbenchError
 
@@ -37,7 +38,7 @@ app = typer.Typer(
 )
 for command in (
     *(run, report, verify, profile, explain, tensorboard),
-    *(gate, compare, calibrate, history, train, doctor),
+    *(tune, gate, compare, calibrate, history, train, doctor),
 ):
     app.command()(command)
 app.add_typer(baseline)

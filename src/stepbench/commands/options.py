@@ -21,6 +21,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|)")
 _SHARE = re.compile(r"(\d{1,3}(?:\.\d{1,9})?)\s*(%?)")
 _UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 ALL_DEVICES = "all"
+BATCH_SIZE = "batch-size"
 MOST_DIGITS = 9
 """Of a number that still means something; longer ones overflow in TensorFlow, or even in Python."""
 LONGEST_S = 1e9
@@ -152,6 +153,34 @@ def settings(option: str, given: Sequence[str] | None) -> tuple[tuple[Setting, .
         parts = values.split(",") if name.startswith(ENVIRONMENT) else names(option, values)
         found[name] = tuple(Setting(name, unquote(value)) for value in dict.fromkeys(parts))
     return tuple(found.values())
+
+
+def assignments(option: str, given: Sequence[str] | None) -> dict[str, str]:
+    """Of each ``NAME=VALUE`` the two.
+
+    Raises:
+        StepbenchError: when one is not of that form, or a name is there twice.
+    """
+    found: dict[str, str] = {}
+    for text in given or ():
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise StepbenchError(f"{option} takes NAME=VALUE, not {text[:80]!r}.")
+        if found.setdefault(name, value) != value:
+            raise StepbenchError(f"{option} gives {name} two values, {found[name]!r} and {value!r}: give one.")
+    return found
+
+
+def allowed(option: str, given: Sequence[str] | None) -> bool:
+    """Whether other batch sizes may be tried.
+
+    Raises:
+        StepbenchError: when something else is to be allowed.
+    """
+    for name in given or ():
+        if name != BATCH_SIZE:
+            raise StepbenchError(f"{option} knows no {name[:80]!r}: use {BATCH_SIZE}.")
+    return bool(given)
 
 
 def plugin_locators(_: str, given: Sequence[str] | None) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ from stepbench.training.locate import is_script
 if TYPE_CHECKING:
     from stepbench.engine.worktrees import Checkout
     from stepbench.records.machine import Environment
-    from stepbench.records.protocol import Described
+    from stepbench.records.protocol import Described, Written
 
 UNNAMED = "unnamed"
 """A workload whose name is not known yet."""
@@ -36,6 +36,8 @@ class Planned:
 
     plan: Plan
     data: str
+    written: Mapping[str, Written] = field(default_factory=dict)
+    """How the authors of compiled models have their steps run, by the workloads' names."""
 
     def in_environment(self, environment: Environment) -> Environment:
         """What was found of the machine, with how workers come about there."""
@@ -72,7 +74,8 @@ def make_plan(request: Request, checkout: Checkout | None = None) -> Planned:
         forks=unforkable is None,
     )
     # What a script trains on is its own.
-    return Planned(plan, OWN_DATA if all(map(is_script, request.workloads)) else described.data)
+    data = OWN_DATA if all(map(is_script, request.workloads)) else described.data
+    return Planned(plan, data, described.written)
 
 
 def _why_started(unforkable: str | None) -> list[str]:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import msgspec
-
 from stepbench.commands.request import Request
-from stepbench.records.cases import BEGINS_AFTER, GRAPH, PLANTED, Case, Precision, Variant
+from stepbench.records.cases import BEGINS_AFTER, GRAPH, PLANTED, Case
 
 
 def with_planted_bugs(request: Request) -> Request:
@@ -22,5 +20,4 @@ def with_planted_bugs(request: Request) -> Request:
 
 def with_anchors(cases: tuple[Case, ...]) -> tuple[Case, ...]:
     """The cases of a verification, with those that they are trained against."""
-    graph = Variant(GRAPH, Precision.FLOAT32)
-    return tuple(dict.fromkeys((*(msgspec.structs.replace(case.reference, variant=graph) for case in cases), *cases)))
+    return tuple(dict.fromkeys((*(case.anchor for case in cases), *cases)))

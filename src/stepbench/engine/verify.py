@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 import random
+import time
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -45,6 +47,8 @@ def verify(
     journal: Journal,
     folder: Path,
     report: Callable[[Progress], None] = lambda _: None,
+    *,
+    budget_s: float | None = None,
 ) -> None:
     """Verify the convergence of every case that has not failed, going on from what is known.
 
@@ -54,11 +58,12 @@ def verify(
         journal: takes the events.
         folder: the run's folder, for logs and the reference trajectories.
         report: told how far it is.
+        budget_s: after which no seed is begun that is not the first.
     """
     assert plan.verification, "asked only of plans that verify"
     sound = sorted((found for found in measured if not found.failure), key=lambda found: found.case.group)
     for _, group in groupby(sound, key=lambda found: found.case.group):
-        _GroupVerification(plan, plan.verification, tuple(group), journal, folder, report).run()
+        _GroupVerification(plan, plan.verification, tuple(group), journal, folder, report, budget_s=budget_s).run()
 
 
 class _GroupVerification:
@@ -72,7 +77,10 @@ class _GroupVerification:
         journal: Journal,
         folder: Path,
         report: Callable[[Progress], None],
+        *,
+        budget_s: float | None,
     ) -> None:
+        self._ends = math.inf if budget_s is None else time.monotonic() + budget_s
         self._plan = plan
         self._settings = settings
         self._known = {measurement.case: measurement for measurement in measured}
@@ -157,7 +165,7 @@ class _GroupVerification:
         for number in range(self._settings.seeds):
             seed = (self._plan.seed + number) % (MAX_SEED + 1)
             self._each([anchor, *undecided], functools.partial(self._train, seed))
-            if self._known[anchor].verification_failure:
+            if self._known[anchor].verification_failure or time.monotonic() >= self._ends:
                 return
             undecided = [case for case in undecided if not self._is_decided(case, anchor)]
             if not undecided:

@@ -135,6 +135,11 @@ class Case(msgspec.Struct, frozen=True, order=True):
         return Case(self.workload, Variant(EAGER, Precision.FLOAT32), self.device, self.batch_size)
 
     @property
+    def anchor(self) -> Case:
+        """The case whose trainings this one's are held against, unless a run has another that is as good."""
+        return msgspec.structs.replace(self.reference, variant=Variant(GRAPH, Precision.FLOAT32))
+
+    @property
     def group(self) -> tuple[str, Device, int]:
         """Cases of one group share a reference and are measured interleaved."""
         return (self.workload, self.device, self.batch_size)

@@ -28,6 +28,16 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
     import_s: float
 
 
+class Written(msgspec.Struct, frozen=True):
+    """How the step runs as its author wrote it."""
+
+    execution: str
+    precision: Precision = Precision.FLOAT32
+    steps_per_call: int = 1
+    training_steps: int | None = None
+    """Of the whole training, where that is known."""
+
+
 class Described(msgspec.Struct, frozen=True, tag="described"):
     """The workloads' names and their places; the data set's name; the devices that TensorFlow sees."""
 
@@ -38,6 +48,8 @@ class Described(msgspec.Struct, frozen=True, tag="described"):
     """Each workload's usual one."""
     remarks: tuple[str, ...] = ()
     """What there is to say of how workloads were understood."""
+    written: dict[str, Written] = {}
+    """Of the workloads that are compiled models."""
 
 
 class Prepared(msgspec.Struct, frozen=True, tag="prepared"):

@@ -8,14 +8,18 @@ from typing import Any
 import keras
 
 from stepbench.errors import StepbenchError
+from stepbench.records.cases import EAGER, GRAPH, KERAS, XLA, Precision
+from stepbench.records.protocol import Written
 from stepbench.training.workload import Workload
 
 CROSS_ENTROPIES = (keras.losses.SparseCategoricalCrossentropy, keras.losses.CategoricalCrossentropy)
 CROSS_ENTROPY_FUNCTIONS = (keras.losses.sparse_categorical_crossentropy, keras.losses.categorical_crossentropy)
 
 
-def compiled_model(workload: Workload) -> tuple[keras.Model, tuple[str, ...]]:
+def compiled_model(workload: Workload) -> tuple[keras.Model, tuple[str, ...] | None]:
     """A new model of the workload, compiled, and what the workload puts in place of what it came compiled with.
+
+    None in place of that where it did not come compiled.
 
     Raises:
         StepbenchError: when ``model()`` gives no ``keras.Model``, or the same one again.
@@ -41,7 +45,24 @@ def compiled_model(workload: Workload) -> tuple[keras.Model, tuple[str, ...]]:
     if loss is not None or optimizer is not None or metric is not None:
         _compile(model, loss, optimizer, metric, was_compiled=was_compiled)
     given = [name for name in ("loss", "optimizer", "metric") if getattr(workload, name) is not None]
-    return model, tuple(given) if was_compiled else ()
+    return model, tuple(given) if was_compiled else None
+
+
+def written(model: keras.Model, policy: str | None = None, training_steps: int | None = None) -> Written:
+    """How ``fit`` runs the step of a model as it was compiled.
+
+    Args:
+        model: the model.
+        policy: the dtype policy that its author set; Keras' usual one if None.
+        training_steps: of the training that its author has.
+    """
+    steps = model.steps_per_execution
+    # Keras' own train function takes one batch from us, so of several a call it is the same function, made here.
+    compiled = XLA if model.jit_compile is True else KERAS if steps == 1 else GRAPH
+    precision = Precision(policy) if policy in tuple(Precision) else Precision.FLOAT32
+    return Written(
+        EAGER if model.run_eagerly else compiled, precision, 1 if model.run_eagerly else steps, training_steps
+    )
 
 
 def _compile(model: keras.Model, loss: Any, optimizer: Any, metric: Any, *, was_compiled: bool) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import keras
 
 from stepbench.errors import StepbenchError
-from stepbench.training.compiled import compiled_model
+from stepbench.records.protocol import Written
+from stepbench.training.compiled import compiled_model, written
 from stepbench.training.data import resolve_source
 from stepbench.training.feed import Feed, feed_of
 from stepbench.training.fit_data import FitData, fit_data, training_and_test
@@ -36,6 +37,8 @@ class Task(abc.ABC):
     """What a model is evaluated on; None where there is nothing."""
     remarks: tuple[str, ...] = ()
     """What there is to say of how the workload was understood, a sentence each."""
+    written: Written | None = None
+    """How a compiled model's author has it run; there once it is looked at."""
 
     @property
     def usual_batch_size(self) -> int:
@@ -108,6 +111,8 @@ class WorkloadTask(Task):
 
     def _model(self) -> keras.Model:
         model, replaced = compiled_model(self._workload)
+        if replaced is not None:
+            self.written = written(model)
         if replaced:
             names = " and ".join(replaced)
             self.remarks = (f"{self._workload.name}: its own {names} in place of what the model is compiled with",)
@@ -140,6 +145,7 @@ class ScriptTask(Task):
         training, self.test = _handed_to_fit(reached.arguments)
         self.feed = feed_of(training.limited(self._limit) if self._limit else training)
         self.remarks = _script_remarks(self._script, reached, self.feed)
+        self.written = written(reached.model, reached.policy, _training_steps(reached.arguments, self.feed))
         return reached.model
 
 
@@ -202,6 +208,14 @@ def _handed_to_fit(arguments: dict[str, Any]) -> tuple[FitData, FitData | None]:
             data, test = data.split(kept)
         data = data.batched(arguments.get("batch_size") or KERAS_BATCH_SIZE)
     return data, test
+
+
+def _training_steps(arguments: dict[str, Any], feed: Feed) -> int | None:
+    """As many as ``fit`` was to take, if that is known."""
+    an_epoch = arguments.get("steps_per_epoch")
+    if an_epoch is None and feed.examples and feed.own_batch_size:
+        an_epoch = -(-feed.examples // feed.own_batch_size)
+    return an_epoch and max(1, an_epoch * arguments.get("epochs", 1))
 
 
 def _script_remarks(script: Script, reached: Reached, feed: Feed) -> tuple[str, ...]:

@@ -47,6 +47,7 @@ from stepbench.records.protocol import (
     Refused,
     Reply,
     Train,
+    Written,
 )
 from stepbench.records.run import Failure, FailureKind
 
@@ -269,16 +270,17 @@ def _describe(order: Describe) -> Described:
     workloads: dict[str, str] = {}
     batch_sizes: dict[str, int] = {}
     remarks: list[str] = []
+    written: dict[str, Written] = {}
     for locator in order.workloads:
         name, task = _described(locator, order)
         if name in workloads:
             raise StepbenchError(f"Two workloads are named {name!r}: give each a name of its own.")
         workloads[name], batch_sizes[name] = locator, task.usual_batch_size
         remarks += task.remarks
+        written |= {name: task.written} if task.written else {}
     source = resolve_source(order.data, limit=1)
-    return Described(
-        workloads, source.name, tuple(device.value for device in visible_devices()), batch_sizes, tuple(remarks)
-    )
+    devices = tuple(device.value for device in visible_devices())
+    return Described(workloads, source.name, devices, batch_sizes, tuple(remarks), written)
 
 
 def _described(locator: str, order: Describe) -> tuple[str, Task]:

@@ -12,6 +12,7 @@ from stepbench.records.store.names import (
     LOGS_FOLDER,
     RUN_FILE,
     TENSORBOARD_FOLDER,
+    TUNED_FILE,
     session_of,
     slug,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "LOGS_FOLDER",
     "RUN_FILE",
     "TENSORBOARD_FOLDER",
+    "TUNED_FILE",
     "Brief",
     "Briefs",
     "Journal",

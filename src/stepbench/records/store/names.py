@@ -7,6 +7,7 @@ import re
 
 RUN_FILE = "run.json"
 GATE_FILE = "gate.json"
+TUNED_FILE = "tuned.json"
 CALIBRATION_FILE = "calibration.json"
 JOURNAL_FILE = "journal.jsonl"
 INDEX_FILE = ".briefs.msgpack"

@@ -21,7 +21,16 @@ from stepbench.records.machine import Environment
 from stepbench.records.run import Attainable, Measurement
 from stepbench.records.store import files
 from stepbench.records.store.journal import read_journal
-from stepbench.records.store.names import BASELINES_FOLDER, CALIBRATION_FILE, GATE_FILE, JOURNAL_FILE, LATEST, RUN_FILE
+from stepbench.records.store.names import (
+    BASELINES_FOLDER,
+    CALIBRATION_FILE,
+    GATE_FILE,
+    JOURNAL_FILE,
+    LATEST,
+    RUN_FILE,
+    TUNED_FILE,
+)
+from stepbench.records.tune import Race
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,6 +126,40 @@ class Store:
                 f"{path} is of calibration {found.calibration_id!r}: keep it in a folder of that name."
             )
         return found
+
+    def write_race(self, race: Race) -> None:
+        """Write a race whole, as far as it is, beside its run.
+
+        Raises:
+            StepbenchError: when it cannot be written.
+        """
+        files.write(self.folder(race.run_id) / TUNED_FILE, files.encode(race))
+
+    def read_race(self, run_id: str) -> Race:
+        """The race of a run.
+
+        Raises:
+            StepbenchError: when it has none, or it cannot be understood.
+        """
+        path = self.folder(run_id) / TUNED_FILE
+        if not files.is_file(path):
+            raise StepbenchError(f"The run {run_id} is no race: begin one with 'stepbench tune'.")
+        found = files.decode(path, Race)
+        if found.run_id != run_id:
+            raise StepbenchError(f"{path} is of run {found.run_id!r}: keep it in a folder of that name.")
+        return found
+
+    def newest_race(self) -> Race:
+        """The newest race that ended.
+
+        Raises:
+            StepbenchError: when there is none.
+        """
+        for path in sorted(self.root.glob(f"[!.]*/{TUNED_FILE}"), reverse=True):
+            with contextlib.suppress(StepbenchError):
+                if not path.parent.is_symlink() and (found := files.decode(path, Race)).finished:
+                    return found
+        raise StepbenchError(f"There is no finished race in {self.root}: hold one with 'stepbench tune'.")
 
     def newest_calibration(self, fingerprint: str) -> Calibration | None:
         """The newest readable calibration of the machine with that fingerprint."""

@@ -1,0 +1,167 @@
+"""Who leaves a race for the fastest way to run a step, and what is said of those who stay.
+
+Candidates run in heats: each in a fresh process, side by side with the leader. After each heat those are out that are
+shown to be slower than the leader by their paired differences: a blocking race (Moore and Lee, International
+Conference on Machine Learning 1994; F-race: Birattari, Stützle, Paquete and Varrentrapp, GECCO 2002) with a t test
+whose variance is borrowed across candidates (:mod:`stepbench.judge.moderated`). The chance to throw the best out is at
+most :data:`ERROR` in all: each stage gets an equal share of it, each comparison in a stage an equal share of that
+(Bonferroni), and the l-th look at a comparison 1/(l(l+1)) of what it has, which adds up to one over all looks.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from stepbench.judge.moderated import prior_of, spread_of
+from stepbench.judge.statistics import FEWEST_DEGREES, Estimate, log_estimate, replicate_log, t_quantile
+from stepbench.records.cases import Case
+from stepbench.records.run import Measurement
+
+ERROR = 0.05
+"""The chance to throw the best out, over all looks, candidates and stages."""
+NEGLIGIBLE = 0.01
+"""As much slower than the leader a simpler candidate may look and be preferred to it."""
+
+KeyT = TypeVar("KeyT", bound=Hashable)
+Costs = Mapping[KeyT, Mapping[int, float]]
+"""Of each candidate the logarithm of what an example costs, by the number of the heat."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """A heat that was held."""
+
+    number: int
+    stage: int
+
+
+@dataclass(frozen=True)
+class Left(Generic[KeyT]):
+    """A candidate that is out."""
+
+    heat: int
+    """After which."""
+    leader: KeyT
+    ratio: Estimate
+    """How many times slower than the leader it is."""
+
+
+@dataclass(frozen=True)
+class Standing(Generic[KeyT]):
+    """A race after some heats."""
+
+    racing: tuple[KeyT, ...] = ()
+    """Fastest first."""
+    left: dict[KeyT, Left[KeyT]] = field(default_factory=dict)
+
+    @property
+    def leader(self) -> KeyT | None:
+        """The fastest so far."""
+        return self.racing[0] if self.racing else None
+
+
+def standing(costs: Costs[KeyT], heats: Sequence[Held], default: KeyT, stages: int) -> Standing[KeyT]:
+    """The race after ``heats``.
+
+    Args:
+        costs: of all candidates that are not disqualified; the default has one in every heat.
+        heats: in their order.
+        default: what the others are held against to put them in order.
+        stages: as many as share the error.
+    """
+    left: dict[KeyT, Left[KeyT]] = {}
+    racing: list[KeyT] = []
+    for count, heat in enumerate(heats, 1):
+        known = {key: _until(found, heats[:count]) for key, found in costs.items()}
+        entered = [key for key, found in known.items() if found]
+        racing = sorted((key for key in entered if key not in left), key=lambda key: _against(known, key, default))
+        present = [key for key in racing if heat.number in known[key]]
+        if len(present) > 1:
+            share = ERROR / stages / max(1, len(entered) - 1)
+            left |= _shown_slower(known, present, [held for held in heats[:count] if held.stage == heat.stage], share)
+    return Standing(tuple(key for key in racing if key not in left), left)
+
+
+def _until(found: Mapping[int, float], heats: Iterable[Held]) -> dict[int, float]:
+    return {heat.number: found[heat.number] for heat in heats if heat.number in found}
+
+
+def _against(known: Costs[KeyT], key: KeyT, default: KeyT) -> float:
+    """How much more a candidate costs than the default, by the heats that both were in."""
+    return statistics.fmean(differences(known, key, default) or [math.inf])
+
+
+def differences(costs: Costs[KeyT], key: KeyT, other: KeyT) -> list[float]:
+    """How much more one candidate cost than another in each heat that both were in."""
+    theirs = costs[other]
+    return [cost - theirs[number] for number, cost in costs[key].items() if number in theirs]
+
+
+def _shown_slower(
+    known: Costs[KeyT], present: Sequence[KeyT], in_stage: Sequence[Held], share: float
+) -> dict[KeyT, Left[KeyT]]:
+    """Those present that are slower than the first of them, as far as this look at each comparison may err."""
+    leader, *others = present
+    samples = {key: differences(known, key, leader) for key in others}
+    prior = prior_of(samples.values())
+    found = {}
+    for key, values in samples.items():
+        looks = sum(held.number in known[key] and held.number in known[leader] for held in in_stage)
+        deviation, degrees = spread_of(values, prior)
+        if degrees < FEWEST_DEGREES or not deviation:
+            continue
+        mean, error = statistics.fmean(values), share / (looks * (looks + 1))
+        if mean > t_quantile(1 - error, degrees) * deviation:
+            ratio = log_estimate(mean, deviation, degrees, 1 - 2 * error)
+            found[key] = Left(in_stage[-1].number, leader, ratio)
+    return found
+
+
+def costs_of(measurements: Iterable[Measurement], training_steps: int | None = None) -> dict[Case, dict[int, float]]:
+    """What an example costs in seconds, as logarithms, in each heat of each candidate that has not failed.
+
+    Args:
+        measurements: of the run.
+        training_steps: over which the first call is spread; if None, it is left out.
+    """
+    return {
+        found.case: {
+            replicate.number: math.log(
+                math.exp(replicate_log(replicate))
+                + (replicate.phases.first_call_s / training_steps if training_steps else 0.0)
+            )
+            - math.log(found.case.batch_size)
+            for replicate in found.replicates
+            if replicate.blocks
+        }
+        for found in measurements
+        if not found.failure
+    }
+
+
+def departures(case: Case, default: Case) -> int:
+    """In how many things a candidate differs from the default: what its user would have to change."""
+    plain = (
+        case.variant.execution != default.variant.execution,
+        case.variant.precision != default.variant.precision,
+        case.steps_per_call != default.steps_per_call,
+        case.batch_size != default.batch_size,
+    )
+    return sum(plain) + len(set(case.settings) ^ set(default.settings))
+
+
+def log_times(found: Standing[KeyT], costs: Costs[KeyT], default: KeyT) -> dict[KeyT, float]:
+    """Of those still racing, the logarithm of how many times longer an example takes than by default."""
+    return {key: _against(costs, key, default) for key in found.racing}
+
+
+def recommended(found: Standing[Case], costs: Costs[Case], default: Case) -> Case:
+    """Of those still racing, the simplest that looks no slower than the leader; the default where nobody races."""
+    times = log_times(found, costs, default)
+    best = min(times.values(), default=0.0) + math.log1p(NEGLIGIBLE)
+    close = [case for case, time in times.items() if time <= best]
+    return min(close, key=lambda case: departures(case, default), default=default)
