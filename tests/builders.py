@@ -101,6 +101,7 @@ def make_evidence(case: Case, **changes: Any) -> Evidence:
         devices=(case.device.value,),
         batch_size=case.batch_size,
         loss=2.3,
+        settings={setting.name: setting.value for setting in case.settings},
     )
     return msgspec.structs.replace(evidence, **changes)
 

@@ -18,6 +18,7 @@ from typing import NoReturn
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import msgspec
 import numpy as np
 from builders import STEPS, make_block, make_closing, make_evidence, make_facts, make_phases, make_trace
 
@@ -60,6 +61,12 @@ MUTE = "FAKE_WORKER_MUTE"
 """Set in its environment, it never says hello."""
 SLOWDOWN_FILE = "slowdown"
 """In the folder that it works in: how much longer its steps take, as a share."""
+SLOWER = {EAGER: 2, "crawling": 200, "too-steep": 0.5, "faulty-midway": 0.5}
+"""Times as long as others' steps take those of these executions."""
+SPEED = "FAKE_WORKER_SPEED"
+"""Set in its environment, its steps take so many times as long."""
+UNPROVED = "FAKE_WORKER_UNPROVED"
+"""Set in its environment, it finds nothing of its settings."""
 BLOCK_S = 0.02
 FOR_EVER_S = 3600
 
@@ -98,6 +105,8 @@ class FakeWorker:
         if execution == "misanswering":
             return Measured(make_block())
         evidence = make_evidence(order.case, **({"loss": None} if execution == "nan" else {}))
+        if UNPROVED in os.environ:
+            evidence = msgspec.structs.replace(evidence, settings={})
         return Prepared(make_phases(), evidence, calls={"two-calls": 2, "of-old": 0}.get(execution, 1))
 
     def _measure(self, order: Measure) -> Measured:
@@ -107,7 +116,7 @@ class FakeWorker:
             pass
         time.sleep(BLOCK_S)
         longer = 1 + self._order.slowdown + _planted_slowdown()
-        slower = {EAGER: 2, "crawling": 200}.get(execution, 1)
+        slower = SLOWER.get(execution, 1) * float(os.environ.get(SPEED, "1"))
         seconds = 0.015 * STEPS * slower * longer
         loss = None if execution == "nan-later" else 1.5
         steps = self._order.case.steps_per_call if execution == "crawling" else STEPS * max(1, order.calls)

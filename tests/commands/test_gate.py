@@ -75,9 +75,9 @@ def test_what_is_slower_is_traced_on_both_sides_where_each_lies(
     assert [subject.name for subject in tracer.asked] == [
         f"{case.id}/{side}" for case in (SLOWER, ALSO_SLOWER) for side in ("base", "head")
     ]
-    assert [str(subject.root) for subject in tracer.asked[:2]] == ["/base", "/head"]
+    assert [str(subject.surroundings.folder) for subject in tracer.asked[:2]] == ["/base", "/head"]
     for subject in tracer.asked:
-        assert (subject.environment or {})["PYTHONPATH"].startswith(f"{subject.root}/src")
+        assert subject.surroundings.environment["PYTHONPATH"].startswith(f"{subject.surroundings.folder}/src")
     assert set(explanations(gate)) == {SLOWER.id, ALSO_SLOWER.id}
     assert untraced(gate) == ["", "", ""]
     assert stored(Store(tmp_path)) == gate

@@ -21,7 +21,7 @@ from stepbench.engine import processes
 from stepbench.engine import worker as workers
 from stepbench.engine.asking import describe
 from stepbench.engine.pool import Pool
-from stepbench.engine.worker import Worker, WorkerError
+from stepbench.engine.worker import Surroundings, Worker, WorkerError
 from stepbench.errors import StepbenchError
 from stepbench.probes.memory import memory_left
 from stepbench.records.cases import GRAPH, Case, Device, Precision, Variant
@@ -44,7 +44,7 @@ def prepare(execution: str = GRAPH) -> Prepare:
 @pytest.fixture
 def worker(tmp_path: Path) -> Iterator[Worker]:
     """One that still imports TensorFlow, for ever."""
-    started = Worker(tmp_path / "worker.log", {MUTE: ""})
+    started = Worker(tmp_path / "worker.log", Surroundings({MUTE: ""}))
     try:
         yield started
     finally:
@@ -203,11 +203,11 @@ PARENT = """
 import os, pathlib, signal, sys, time
 from faking import FAKE
 from stepbench.engine import processes
-from stepbench.engine.worker import Worker
+from stepbench.engine.worker import Surroundings, Worker
 from fake_worker import MUTE
 
 processes.COMMAND = FAKE
-worker = Worker(pathlib.Path(sys.argv[1]), {MUTE: ""} if sys.argv[2] == "starting" else None)
+worker = Worker(pathlib.Path(sys.argv[1]), Surroundings({MUTE: ""} if sys.argv[2] == "starting" else {}))
 if sys.argv[2] == "stopped":
     worker.greet()
     worker.stop()

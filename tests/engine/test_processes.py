@@ -19,7 +19,7 @@ from processes import ended, soon
 from stepbench.engine import processes
 from stepbench.engine.asking import describe
 from stepbench.engine.pool import Pool
-from stepbench.engine.worker import WorkerError
+from stepbench.engine.worker import Surroundings, WorkerError
 from stepbench.errors import StepbenchError
 from stepbench.records.cases import GRAPH, Case, Device, Precision, Variant
 from stepbench.records.protocol import Describe, Prepare
@@ -67,7 +67,7 @@ def test_workers_are_forked_from_one_process_and_lead_sessions_of_their_own(pool
 def test_nothing_is_shared_that_should_not_be(pool: Pool[str], tmp_path: Path) -> None:
     for key in ("one", "two"):
         (tmp_path / key).mkdir()
-        pool.start(key, "x", {"PYTHONPATH": str(tmp_path / key)}, tmp_path / key)
+        pool.start(key, "x", Surroundings({"PYTHONPATH": str(tmp_path / key)}, tmp_path / key))
         pool.greet(key)
     one, two = said(pool, "one"), said(pool, "two")
     assert process(pool, "one").ppid() == process(pool, "two").ppid()
@@ -79,7 +79,7 @@ def test_nothing_is_shared_that_should_not_be(pool: Pool[str], tmp_path: Path) -
 
 def test_other_variables_that_tensorflow_may_read_need_another_server(pool: Pool[str]) -> None:
     for key, environment in (("one", {}), ("two", {"TF_ENABLE_ONEDNN_OPTS": "0"})):
-        pool.start(key, "x", environment)
+        pool.start(key, "x", Surroundings(environment))
         pool.greet(key)
     assert process(pool, "one").ppid() != process(pool, "two").ppid()
 
@@ -114,7 +114,7 @@ def test_a_dead_workers_number_stays_its_own_until_it_is_ended(pool: Pool[str]) 
 def server_of_one_worker(logs: Path, *, is_timed: bool = False, environment: dict[str, str] | None = None) -> int:
     """The process that the one worker of a pool was forked from; the worker is gone when the pool is left."""
     with Pool[str](logs, forks=True, is_timed=is_timed) as pool:
-        pool.start("one", "x", environment)
+        pool.start("one", "x", Surroundings(environment or {}))
         pool.greet("one")
         worker = process(pool, "one").pid
         server = process(pool, "one").ppid()

@@ -153,7 +153,9 @@ def test_a_folder_in_the_repository_will_do(repository: Path) -> None:
 def test_a_process_imports_from_its_side_first(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", "/mine")
     with checked_out(repository, "HEAD", None) as (base, _):
-        assert base.environment == {"PYTHONPATH": os.pathsep.join([f"{base.root}/src", str(base.root), "/mine"])}
+        found = base.surroundings()
+        assert found.environment == {"PYTHONPATH": os.pathsep.join([f"{base.root}/src", str(base.root), "/mine"])}
+        assert found.folder == base.root
 
 
 @pytest.mark.parametrize("name", ["nope", "--help", "", "HEAD^{tree}"])

@@ -10,6 +10,7 @@ from builders import make_block, make_case, make_closing, make_evidence
 from stepbench.judge.proof import judge_block, judge_end, judge_start, partly_other_dtypes
 from stepbench.records.cases import BUILT_IN_EXECUTIONS, EAGER, GRAPH, KERAS, XLA, Case, Device, Precision
 from stepbench.records.run import Failure, FailureKind
+from stepbench.records.settings import Setting
 
 INNOCENT = [
     make_case(execution, precision, device=device)
@@ -36,6 +37,7 @@ def test_the_innocent_pass(case: Case) -> None:
 def test_a_case_of_several_steps_a_call_passes() -> None:
     case = make_case(XLA, steps_per_call=8)
     assert judge_start(case, make_evidence(case)) is None
+    assert judge_start(THREADED, make_evidence(THREADED)) is None
 
 
 def test_a_step_of_which_no_product_was_seen_is_judged_by_the_rest() -> None:
@@ -47,7 +49,10 @@ def test_a_step_of_which_no_product_was_seen_is_judged_by_the_rest() -> None:
 
 
 # Each lie, as a change to innocent evidence, with the words that must expose it.
+THREADED = make_case(settings=(Setting("intra_threads", "2"), Setting("malloc", "tcmalloc")))
 PLANTED: list[tuple[Case, dict[str, Any], str]] = [
+    (THREADED, {"settings": {"intra_threads": "2"}}, "to run with malloc=tcmalloc, but there is no trace of that"),
+    (THREADED, {"settings": {"intra_threads": "4", "malloc": "tcmalloc"}}, "intra_threads=2, but intra_threads is 4"),
     (make_case(), {"batch_size": 32}, "fed 32 examples, not 64"),
     (make_case(device=Device.GPU), {"devices": ("cpu",)}, "lie on cpu, not on gpu"),
     (make_case(device=Device.GPU), {"devices": ("cpu", "gpu")}, "lie on cpu, not on gpu"),

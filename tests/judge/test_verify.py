@@ -14,6 +14,7 @@ from stepbench.judge.training import Equivalence, Verdict
 from stepbench.judge.verify import anchor_of, judge_cases, trains_for
 from stepbench.records.cases import DEFAULT_EXECUTIONS, EAGER, GRAPH, KERAS, XLA, Case, Precision, Verification
 from stepbench.records.run import Failure, FailureKind, Measurement
+from stepbench.records.settings import Setting
 from stepbench.records.verify import Agreement, Curve, Fault, Point, TensorError
 from stepbench.records.verify import Test as Evaluation
 
@@ -145,6 +146,16 @@ def test_a_users_bit_identical_training_is_recognised_after_one_seed() -> None:
             "level 2 inherited from graph/float32: its trainings are bit-identical",
         ),
     )
+
+
+def test_a_case_with_settings_inherits_once_a_training_is_bit_identical() -> None:
+    anchor = trained(GRAPH, loss=LOSS)
+    threaded = msgspec.structs.replace(anchor.case, settings=(Setting("intra_threads", "1"),))
+    untrained = Measurement(threaded, agreement=anchor.agreement)
+    assert trains_for(untrained, by_case([anchor, untrained])) == untrained
+    alike = msgspec.structs.replace(untrained, curves=anchor.curves[:1])
+    assert trains_for(alike, by_case([anchor, alike])) == anchor
+    assert anchor_of(threaded, by_case([untrained])) is None, "others are held against nothing with settings"
 
 
 def test_a_users_training_in_which_the_audit_saw_a_fault_is_its_own_even_if_its_losses_are_the_anchors() -> None:

@@ -75,9 +75,9 @@ def test_several_eager_steps_in_one_call_are_refused() -> None:
 
 @pytest.mark.parametrize("value", [0, -1])
 def test_counts_below_one_are_refused(value: int) -> None:
-    for changes in ({"batch_size": value}, {"steps_per_call": value}):
+    for batch_size, steps in ((value, 1), (64, value)):
         with pytest.raises(StepbenchError, match=f"at least 1, not {value}"):
-            Case("cnn", Variant(GRAPH, Precision.FLOAT32), Device.CPU, **{"batch_size": 64, **changes})
+            Case("cnn", Variant(GRAPH, Precision.FLOAT32), Device.CPU, batch_size, steps)
 
 
 @pytest.mark.parametrize("precision", list(Precision))

@@ -38,6 +38,7 @@ def run(
     steps: StepsOption = DEFAULTS.steps,
     margin: MarginOption = f"{DEFAULTS.margin:.0%}",
     trace: Annotated[bool, typer.Option(help="Also capture a profiler trace of each case.")] = True,
+    tuned: Annotated[bool, typer.Option("--tuned", help="Measure what the newest 'stepbench tune' found.")] = False,
     resume: Annotated[str | None, typer.Option(help="Continue this run: its id, a path, or 'latest'.")] = None,
     results: ResultsOption = Path("results"),
     output: FormatOption = Format.TEXT,
@@ -53,4 +54,4 @@ def run(
         tracing=Tracing() if trace else None,
     )
     budget_s = None if budget is None else options.duration("--budget", budget)
-    finish(*measured(asked, results, resume, budget_s), output)
+    finish(*measured(asked, results, resume, budget_s, tuned=tuned), output)

@@ -62,14 +62,14 @@ def remark(sentence: str) -> None:
 
 
 def measured(
-    request: Request, results: Path, resume: str | None = None, budget_s: float | None = None
+    request: Request, results: Path, resume: str | None = None, budget_s: float | None = None, *, tuned: bool = False
 ) -> tuple[Run, Path]:
     """A new run, or an old one continued, measured to its end; and its folder."""
     from stepbench.commands.run import run
     from stepbench.report.progress import shown
 
     with shown() as progress:
-        return run(request, results, progress.progress, remark, resume=resume, budget_s=budget_s)
+        return run(request, results, progress.progress, remark, resume=resume, tuned=tuned, budget_s=budget_s)
 
 
 def finish(run: Run, folder: Path, output: Format) -> NoReturn:

@@ -24,6 +24,7 @@ def run(
     say: Say,
     *,
     resume: str | None = None,
+    tuned: bool = False,
     budget_s: float | None = None,
 ) -> tuple[Run, Path]:
     """A new run, or an old one continued, measured to its end; and its folder.
@@ -34,6 +35,7 @@ def run(
         tell: told how far it is.
         say: told what there is to say of how workloads were understood.
         resume: the run to continue.
+        tuned: whether to measure what the newest race found, in place of the request's cases.
         budget_s: about how long to measure at most.
 
     Raises:
@@ -47,11 +49,32 @@ def run(
     else:
         store.check_writable()
         tell(Progress(0, 0, "looking at the workload and the devices"))
-        planned = make_plan(request)
+        planned = tuned_plan(request, store) if tuned else make_plan(request)
         for remark in (*planned.plan.remarks, *_script_runs(planned.plan)):
             say(remark)
         found = start_run(planned, store)
     return found if found.finished else measure_run(found, store, tell, budget_s), store.folder(found.run_id)
+
+
+def tuned_plan(request: Request, store: Store) -> Planned:
+    """The plan for what the newest finished race found: its winner, beside its default and their reference.
+
+    Raises:
+        StepbenchError: when there is no such race.
+    """
+    race = store.newest_race()
+    found, winner = store.read(race.run_id), race.winner or race.default
+    plan = msgspec.structs.replace(
+        found.plan.with_cases(tuple(dict.fromkeys((race.default.reference, race.default, winner)))),
+        replicates=request.replicates,
+        rounds=request.rounds,
+        input_pipeline=request.input_pipeline,
+        verification=request.verification,
+        tracing=request.tracing,
+        seed=request.seed,
+        remarks=(*found.plan.remarks, f"These are the default and the winner of the race {race.run_id}"),
+    )
+    return Planned(plan, found.data)
 
 
 def _script_runs(plan: Plan) -> list[str]:

@@ -16,13 +16,16 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from stepbench.judge.moderated import prior_of, spread_of
-from stepbench.judge.statistics import FEWEST_DEGREES, Estimate, log_estimate, replicate_log, t_quantile
+from stepbench.judge.moderated import Prior, prior_of
+from stepbench.judge.statistics import Estimate, log_estimate, replicate_log, standard_deviation, t_quantile
 from stepbench.records.cases import Case
 from stepbench.records.run import Measurement
 
 ERROR = 0.05
 """The chance to throw the best out, over all looks, candidates and stages."""
+ASSUMED, ASSUMED_DEGREES = 0.05, 4
+"""The standard deviation of a difference between two processes before a race has shown its own, and the degrees of
+freedom that it is worth: one heat is then enough to tell what takes half as long again, and no more than that."""
 NEGLIGIBLE = 0.01
 """As much slower than the leader a simpler candidate may look and be preferred to it."""
 
@@ -111,14 +114,25 @@ def _shown_slower(
     found = {}
     for key, values in samples.items():
         looks = sum(held.number in known[key] and held.number in known[leader] for held in in_stage)
-        deviation, degrees = spread_of(values, prior)
-        if degrees < FEWEST_DEGREES or not deviation:
-            continue
+        deviation, degrees = _spread(values, prior)
         mean, error = statistics.fmean(values), share / (looks * (looks + 1))
         if mean > t_quantile(1 - error, degrees) * deviation:
             ratio = log_estimate(mean, deviation, degrees, 1 - 2 * error)
             found[key] = Left(in_stage[-1].number, leader, ratio)
     return found
+
+
+def _spread(values: Sequence[float], prior: Prior) -> tuple[float, int]:
+    """The standard deviation of a mean difference, and its degrees of freedom.
+
+    As :func:`stepbench.judge.moderated.spread_of`, with what is assumed of any race beside what this one shows.
+    """
+    own = standard_deviation(values) ** 2 if len(values) > 1 else 0.0
+    degrees = len(values) - 1
+    lent = max(0.0, min(prior.degrees, prior.most - degrees))
+    known = ASSUMED_DEGREES + lent + degrees
+    variance = (ASSUMED_DEGREES * ASSUMED**2 + lent * prior.variance + degrees * own) / known
+    return math.sqrt(max(own, variance) / len(values)), int(known)
 
 
 def costs_of(measurements: Iterable[Measurement], training_steps: int | None = None) -> dict[Case, dict[int, float]]:

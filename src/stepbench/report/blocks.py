@@ -57,7 +57,14 @@ class Paragraph:
     """``BOLD`` or ``DIM``."""
 
 
-Block = Table | Paragraph
+@dataclass(frozen=True)
+class Commands:
+    """Lines to copy, shown as they are."""
+
+    lines: Sequence[str]
+
+
+Block = Table | Paragraph | Commands
 Chapters = Sequence[Sequence[Block]]
 """Blocks that belong together; a terminal shows an empty line between chapters."""
 

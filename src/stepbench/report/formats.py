@@ -18,6 +18,11 @@ def plain(text: str) -> str:
     return " ".join("".join(character if character.isprintable() else " " for character in text).split())
 
 
+def verbatim(line: str) -> str:
+    """A line as it was typed, blanks and all, without characters that a terminal or a browser obeys."""
+    return "".join(character if character.isprintable() else " " for character in line)
+
+
 def number(value: float) -> str:
     """Three significant digits, all digits of larger whole parts, thousands set apart."""
     if abs(value) >= 100:  # noqa: PLR2004 - three digits.

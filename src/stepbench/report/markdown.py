@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from stepbench.report import formats
-from stepbench.report.blocks import BOLD, Block, Cell, Chapters, Paragraph, Table
+from stepbench.report.blocks import BOLD, Block, Cell, Chapters, Commands, Paragraph, Table
 
 
 def markdown(chapters: Chapters) -> str:
@@ -27,6 +27,8 @@ def _beginning(text: str) -> str:
 
 
 def _block(block: Block) -> str:
+    if isinstance(block, Commands):
+        return "\n".join(["```", *map(formats.verbatim, block.lines), "```"])
     return _table(block) if isinstance(block, Table) else _paragraph(block)
 
 

@@ -14,7 +14,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from stepbench.report import formats
-from stepbench.report.blocks import BOLD, Cell, Chapters, Head, Paragraph, Table
+from stepbench.report.blocks import BOLD, Cell, Chapters, Commands, Head, Paragraph, Table
 
 FILE_WIDTH = 160
 """Columns where the output goes to a file or a pipe, which has no width of its own."""
@@ -42,6 +42,8 @@ def print_chapters(chapters: Chapters, console: Console | None = None) -> None:
         for block in blocks:
             if isinstance(block, Table):
                 _print_table(block, console)
+            elif isinstance(block, Commands):
+                console.print(Text("\n".join(f"  {formats.verbatim(line)}" for line in block.lines), overflow="fold"))
             else:
                 _print_paragraph(block, console)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 from stepbench.report import formats
-from stepbench.report.blocks import BOLD, DIM, Block, Chapters, Paragraph, text_table
+from stepbench.report.blocks import BOLD, DIM, Block, Chapters, Commands, Paragraph, text_table
 from stepbench.report.tuned import Tuned
 
 MOST_TIES = 8
@@ -49,15 +50,11 @@ def _points(found: Tuned) -> Iterator[str]:
 
 
 def _how(found: Tuned) -> list[Block]:
-    variables = " ".join(f"{name}='{value}'" for name, value in found.apply.env.items())
-    lines = found.apply.python.splitlines()
-    return [
-        Paragraph(
-            "How to have it:",
-            [*([f"in the shell: {variables} python …"] if variables else []), *lines],
-        ),
-        Paragraph(f"To check it: stepbench run --tuned --results … (run {found.run_id})", style=DIM),
-    ]
+    variables = [f"export {name}={shlex.quote(value)}" for name, value in found.apply.env.items()]
+    blocks: list[Block] = []
+    for where, lines in (("before Python is started", variables), ("in Python", found.apply.python.splitlines())):
+        blocks += [Paragraph(f"How to have it, {where}:"), Commands(lines)] if lines else []
+    return [*blocks, Paragraph("To measure it once more: stepbench run --tuned", style=DIM)]
 
 
 def _worth(found: Tuned) -> Block:

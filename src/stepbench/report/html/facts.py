@@ -11,7 +11,8 @@ from stepbench.records.gate import Gate
 from stepbench.records.machine import Environment, Gpu, Repository
 from stepbench.records.store import Run
 from stepbench.report import formats
-from stepbench.report.html.view import Commands, Facts, PageBlock
+from stepbench.report.blocks import Commands
+from stepbench.report.html.view import Facts, PageBlock
 
 UNKNOWN = "not known"
 ON_OFF = {True: "on", False: "off", None: ""}

@@ -79,8 +79,7 @@ def _finalized(value: object) -> object:
 
 
 def _verbatim(line: str) -> Markup:
-    """A command as it was typed, blanks and all."""
-    return Markup.escape("".join(character if character.isprintable() else " " for character in line))
+    return Markup.escape(formats.verbatim(line))
 
 
 def split_interval(text: str) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from stepbench.report.blocks import Cell, Head, Paragraph, Table
+from stepbench.report.blocks import Cell, Commands, Head, Paragraph, Table
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,6 @@ class Facts:
 
     title: str
     facts: Sequence[tuple[str, str]]
-
-
-@dataclass(frozen=True)
-class Commands:
-    """Lines to be typed into a shell."""
-
-    lines: Sequence[str]
 
 
 @dataclass(frozen=True)
