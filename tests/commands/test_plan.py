@@ -26,10 +26,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Describe, object]]:
     """What workers are asked, and where; each finds one workload ``cnn`` and a CPU."""
     orders: list[tuple[Describe, object]] = []
 
-    def describe(
-        order: Describe, _logs: Path, _environment: object = None, folder: object = None
-    ) -> tuple[Described, str | None]:
-        orders.append((order, folder))
+    def describe(order: Describe, _logs: Path, surroundings: object = None) -> tuple[Described, str | None]:
+        orders.append((order, surroundings))
         found = Described({"cnn": order.workloads[0]}, "synthetic", ("cpu",), {"cnn": 64}, ("It was looked at",))
         return found, UNFORKABLE.get(order.data)
 
@@ -94,12 +92,12 @@ def test_a_revision_is_asked_for_its_own_files_and_the_plan_names_the_users(
         (own / name).touch()
     request = measuring_request(**REQUEST, workload=f"{own}/mine.py:workload", plugin=[f"{own}/plugin.py", "module"])
     plan = make_plan(request, Checkout(Revision("", ""), checkout, elsewhere=own)).plan
-    ((order, folder),) = asked
+    ((order, surroundings),) = asked
     assert (order.workloads, order.plugins) == (
         (f"{checkout}/mine.py:workload",),
         (f"{checkout}/plugin.py", "module"),
     )
-    assert folder == checkout
+    assert surroundings == Checkout(Revision("", ""), checkout, elsewhere=own).surroundings()
     assert (plan.workloads, plan.plugins) == ({"cnn": f"{own}/mine.py:workload"}, (f"{own}/plugin.py", "module"))
 
 

@@ -47,6 +47,7 @@ from stepbench.records.tune import Change, Race, Stage
 
 MOST_DOUBLINGS = 4
 """Of the batch size."""
+LEAST_BUDGET_S = 30.0
 SHORT_S, SHORT_STEPS = 600.0, 100
 """With a budget below that, the winner is certified by trainings of so many steps."""
 THREADED = (INTRA_THREADS, INTER_THREADS, PROCESSORS, ONEDNN)
@@ -97,6 +98,8 @@ def tune(
 
 
 def _begin(asked: TuneRequest, store: Store, say: Say) -> tuple[Race, Run]:
+    if asked.budget_s < LEAST_BUDGET_S:
+        raise StepbenchError(f"--budget is too short for one round: give it {LEAST_BUDGET_S:.0f}s or more.")
     fixed = fixed_of(asked.fixed, asked.request)
     request = replace(fixed, settings=(), replicates=1, verification=asked.verification, input_pipeline=False)
     planned = make_plan(replace(request, steps_per_call=(1,)) if min(request.steps_per_call) > 1 else request)
