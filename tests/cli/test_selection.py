@@ -13,6 +13,7 @@ from stepbench.commands import run
 from stepbench.commands.request import OPTIONS, Request, flag
 from stepbench.errors import StepbenchError
 from stepbench.records.cases import Device, Precision, Tracing, Verification
+from stepbench.records.settings import Setting
 
 
 @pytest.fixture
@@ -29,6 +30,7 @@ SELECTION = {
     "--device": "cpu",
     "--batch-size": "7",
     "--steps-per-call": "3",
+    "--setting": "onednn=off",
     "--data": "synthetic",
     "--plugin": "package.plugin",
     "--timeout": "2m",
@@ -75,6 +77,7 @@ def test_each_command_asks_for_what_its_options_say(
             devices=(Device.CPU,),
             batch_sizes=(7,),
             steps_per_call=(3,),
+            settings=((Setting("onednn", "off"),),),
             data="synthetic",
             plugins=("package.plugin",),
             timeout_s=120.0,

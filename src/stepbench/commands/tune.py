@@ -18,6 +18,7 @@ from stepbench.errors import InterruptedRunError, StepbenchError
 from stepbench.probes.settings import available_values, check_settings
 from stepbench.records.cases import (
     GRAPH,
+    ONE_STEP_A_CALL,
     Case,
     Device,
     Plan,
@@ -101,11 +102,12 @@ def _begin(asked: TuneRequest, store: Store, say: Say) -> tuple[Race, Run]:
     if asked.budget_s < LEAST_BUDGET_S:
         raise StepbenchError(f"--budget is too short for one round: give it {LEAST_BUDGET_S:.0f}s or more.")
     fixed = fixed_of(asked.fixed, asked.request)
+    check_place(fixed)
     request = replace(fixed, settings=(), replicates=1, verification=asked.verification, input_pipeline=False)
     planned = make_plan(replace(request, steps_per_call=(1,)) if min(request.steps_per_call) > 1 else request)
     for remark in planned.plan.remarks:
         say(remark)
-    first = _one_place(planned.plan)
+    first = max(planned.plan.cases, key=lambda case: case.device is Device.GPU)
     check_settings((one for values in fixed.settings for one in values), [first.device])
     written = planned.written.get(first.workload)
     default = _default(first, written, asked.fixed)
@@ -151,11 +153,18 @@ def fixed_of(fixed: Mapping[str, str], request: Request) -> Request:
     return request
 
 
-def _one_place(plan: Plan) -> Case:
-    """A case of the workload, device and batch size that is tuned: one of each, a GPU where there is one."""
-    for name, found in (("--workload", plan.workloads), ("--batch-size", {case.batch_size for case in plan.cases})):
-        options.one(name, tuple(found))
-    return max(plan.cases, key=lambda case: case.device is Device.GPU)
+def check_place(request: Request) -> None:
+    """Refuse what is seen to be wrong without TensorFlow: a race is of one workload, device and batch size.
+
+    Raises:
+        StepbenchError: when there are several, or a setting cannot be had here.
+    """
+    options.one("--workload", request.workloads)
+    options.one("--device", request.devices or (Device.CPU,))
+    options.one("--batch-size", request.batch_sizes or (1,))
+    if set(request.executions) <= set(ONE_STEP_A_CALL) and min(request.steps_per_call) > 1:
+        raise StepbenchError(f"The execution {request.executions[0]} takes one step a call: leave steps_per_call out.")
+    check_settings((one for values in request.settings for one in values), request.devices or tuple(Device))
 
 
 def _default(first: Case, written: Written | None, fixed: Mapping[str, str]) -> Case:

@@ -17,7 +17,7 @@ from stepbench.engine.pool import Pool
 from stepbench.engine.reference import ReferenceWorker
 from stepbench.engine.rounds import MAX_TEAM, chunks
 from stepbench.engine.worker import Surroundings, WorkerError
-from stepbench.judge.training import Verdict, is_look, judge_curves
+from stepbench.judge.training import FIRST_LOOK, Verdict, is_look, judge_curves
 from stepbench.judge.verify import anchor_of, trains_for
 from stepbench.records.cases import MAX_SEED, Case, Plan, Verification
 from stepbench.records.progress import Progress
@@ -58,7 +58,7 @@ def verify(
         journal: takes the events.
         folder: the run's folder, for logs and the reference trajectories.
         report: told how far it is.
-        budget_s: after which no seed is begun that is not the first.
+        budget_s: after which no seed is begun, once there are enough for a first look.
     """
     assert plan.verification, "asked only of plans that verify"
     sound = sorted((found for found in measured if not found.failure), key=lambda found: found.case.group)
@@ -165,7 +165,8 @@ class _GroupVerification:
         for number in range(self._settings.seeds):
             seed = (self._plan.seed + number) % (MAX_SEED + 1)
             self._each([anchor, *undecided], functools.partial(self._train, seed))
-            if self._known[anchor].verification_failure or time.monotonic() >= self._ends:
+            is_late = number + 1 >= FIRST_LOOK and time.monotonic() >= self._ends
+            if is_late or self._known[anchor].verification_failure:
                 return
             undecided = [case for case in undecided if not self._is_decided(case, anchor)]
             if not undecided:

@@ -78,19 +78,18 @@ def standing(costs: Costs[KeyT], heats: Sequence[Held], default: KeyT, stages: i
     """
     left: dict[KeyT, Left[KeyT]] = {}
     racing: list[KeyT] = []
+    known: dict[KeyT, dict[int, float]] = {}
     for count, heat in enumerate(heats, 1):
-        known = {key: _until(found, heats[:count]) for key, found in costs.items()}
-        entered = [key for key, found in known.items() if found]
-        racing = sorted((key for key in entered if key not in left), key=lambda key: _against(known, key, default))
-        present = [key for key in racing if heat.number in known[key]]
-        if len(present) > 1:
-            share = ERROR / stages / max(1, len(entered) - 1)
-            left |= _shown_slower(known, present, [held for held in heats[:count] if held.stage == heat.stage], share)
+        present = [key for key, found in costs.items() if heat.number in found]
+        for key in present:
+            known.setdefault(key, {})[heat.number] = costs[key][heat.number]
+        times = {key: _against(known, key, default) for key in known if key not in left}
+        racing = sorted(times, key=times.__getitem__)
+        if rivals := [key for key in racing if heat.number in known[key]]:
+            share = ERROR / stages / max(1, len(known) - 1)
+            in_stage = [held for held in heats[:count] if held.stage == heat.stage]
+            left |= _shown_slower(known, rivals, in_stage, share)
     return Standing(tuple(key for key in racing if key not in left), left)
-
-
-def _until(found: Mapping[int, float], heats: Iterable[Held]) -> dict[int, float]:
-    return {heat.number: found[heat.number] for heat in heats if heat.number in found}
 
 
 def _against(known: Costs[KeyT], key: KeyT, default: KeyT) -> float:
@@ -142,19 +141,19 @@ def costs_of(measurements: Iterable[Measurement], training_steps: int | None = N
         measurements: of the run.
         training_steps: over which the first call is spread; if None, it is left out.
     """
-    return {
-        found.case: {
-            replicate.number: math.log(
-                math.exp(replicate_log(replicate))
-                + (replicate.phases.first_call_s / training_steps if training_steps else 0.0)
+    costs = {found.case: _of_heats(found, training_steps) for found in measurements if not found.failure}
+    return {case: found for case, found in costs.items() if found}
+
+
+def _of_heats(found: Measurement, training_steps: int | None) -> dict[int, float]:
+    costs = {}
+    for replicate in found.replicates:
+        if replicate.blocks:
+            first_call_s = replicate.phases.first_call_s / training_steps if training_steps else 0.0
+            costs[replicate.number] = math.log(
+                (math.exp(replicate_log(replicate)) + first_call_s) / found.case.batch_size
             )
-            - math.log(found.case.batch_size)
-            for replicate in found.replicates
-            if replicate.blocks
-        }
-        for found in measurements
-        if not found.failure
-    }
+    return costs
 
 
 def departures(case: Case, default: Case) -> int:

@@ -124,7 +124,8 @@ def _notes(measurement: Measurement, trained: Measurement) -> tuple[str, ...]:
     if agreement.reference != "float64" and not agreement.not_comparable:
         why = agreement.remark or "there is no comparable float64 build"
         notes.append(f"level 1 is against {agreement.reference}: {why}")
-    if trained.curves and all(curve.initial and not curve.audited for curve in trained.curves):
+    is_single = trained.case.steps_per_call == 1  # Within a call of several there is nothing to be looked at.
+    if is_single and trained.curves and all(curve.initial and not curve.audited for curve in trained.curves):
         notes.append("no optimizer makes its updates, so they were not audited as it trained")
     if lost := next((curve.not_recomputed for curve in trained.curves if curve.not_recomputed), ""):
         notes.append(f"its steps could not be recomputed as it trained: {lost}")
