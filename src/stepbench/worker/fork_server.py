@@ -85,6 +85,7 @@ def _become_worker(order: dict[str, Any], descriptors: list[int], path: str, par
     os.environ.update(order["environment"])
     os.chdir(order["folder"])
     _follow(path, os.environ.get("PYTHONPATH", ""))
+    sys.modules.pop("__mp_main__", None)  # This script, as multiprocessing names it; the worker has another.
     # It asks the kernel to end with its parent, and ends by itself if it has another one by then.
     sys.argv = [WORKER, str(orders), str(replies), str(parent), *order["argv"]]
     runpy.run_module(WORKER, run_name="__main__", alter_sys=True)
