@@ -87,20 +87,28 @@ class Finish:
     """The same from fresh ones."""
 
 
-def held(race: Race, draw: Draw, generator: np.random.Generator, again: int = 5) -> Finish:
-    """Hold a race to its end."""
+def held(
+    race: Race,
+    draw: Draw,
+    generator: np.random.Generator,
+    again: int = 5,
+    seconds: Mapping[Case, float] | None = None,
+) -> Finish:
+    """Hold a race to its end; candidates that have no seconds, where any are given, cannot be measured."""
     costs: dict[Case, dict[int, float]] = {}
 
     def hold(number: int, cases: tuple[Case, ...]) -> None:
         for case, cost in draw(generator, cases).items():
             costs.setdefault(case, {})[number] = cost
 
-    while heat := next_heat(race, costs, ()):
+    failed: set[Case] = set()
+    while heat := next_heat(race, costs, failed):
         number = len(race.heats)
-        hold(number, heat.cases)
-        seconds = START_S * len(heat.cases)
-        done = Heat(number, heat.stage, heat.cases, seconds)
-        race = msgspec.structs.replace(race, heats=(*race.heats, done), spent_s=race.spent_s + seconds)
+        failed |= {case for case in heat.cases if seconds is not None and case not in seconds}
+        hold(number, tuple(case for case in heat.cases if case not in failed))
+        took_s = sum(START_S if seconds is None else seconds.get(case, 0.0) for case in heat.cases)
+        done = Heat(number, heat.stage, heat.cases, took_s)
+        race = msgspec.structs.replace(race, heats=(*race.heats, done), spent_s=race.spent_s + took_s)
     found = raced(race, costs)
     choice = recommended(found, costs, race.default)
     chosen_by = from_logs(differences(costs, race.default, choice))
