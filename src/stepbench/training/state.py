@@ -142,6 +142,14 @@ def model_state(model: keras.Model, batch: Batch) -> TrainState:
     return replace(state, keras_model=model)
 
 
+def untraced_state(model: keras.Model) -> TrainState:
+    """A compiled model with the variables that it has before its first step, which for many is all but the metrics'."""
+    _build_optimizer(model)
+    metrics = [variable for metric in model.metrics for variable in metric.variables]
+    own = (*model.variables, *_raw_variables(model))
+    return replace(_state(model.train_step, optimizers_of(model), own, metrics, ()), keras_model=model)
+
+
 def training_state(
     step: Callable[[Batch], Any],
     optimizers: Sequence[keras.optimizers.Optimizer],
@@ -213,9 +221,13 @@ def _make_variables(model: keras.Model, batch: Batch) -> tuple[tf.Variable, ...]
     else:
         # It touches what Keras keeps to a layer too: the states of a stateful recurrent one.
         traced = _variables_of_trace(model.test_step, batch)
+    _build_optimizer(model)
+    return traced
+
+
+def _build_optimizer(model: keras.Model) -> None:
     if model.optimizer is not None and not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
-    return traced
 
 
 def _variables_of_trace(step: Callable[[Batch], Any], batch: Batch) -> tuple[tf.Variable, ...] | None:

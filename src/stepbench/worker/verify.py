@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
 
 import tensorflow as tf
 
@@ -25,12 +24,13 @@ from stepbench.training.executions import execution_named
 from stepbench.training.feed import stacked
 from stepbench.training.fit_data import Batch, Enough
 from stepbench.training.locate import import_user_module
-from stepbench.training.state import raw
+from stepbench.training.state import TrainState, raw
 from stepbench.training.task import task_named
 from stepbench.worker.audit import UpdateAudit
 from stepbench.worker.one_step import VariantStep
 from stepbench.worker.reference import TAKEN, ReferenceMaker
 from stepbench.worker.settings import apply_settings
+from stepbench.worker.tensors import assign, copy, value_of
 from stepbench.worker.trajectory import Allowance, Target, save_target
 
 NO_ALLOWANCE = Allowance(0.0, [], [], [])
@@ -45,6 +45,9 @@ class Reference:
 
     def __init__(self, order: MakeTrajectory) -> None:
         use_device(order.device)
+        # It takes each step a few dozen times. What rewrites a graph for speed takes half of a deep network's first
+        # call, and gives nothing that a right answer needs.
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
         self._maker = ReferenceMaker(task_named(order.workload, order.data), order.cases, order.seed)
 
     def make(self, order: MakeTrajectory) -> TrajectoryMade:
@@ -72,6 +75,7 @@ class Verifier:
         self._case = order.case
         self._variant = VariantStep(order.case, self._task, order.seed)
         self._audit: UpdateAudit | None = None
+        self._builds_values = True
         state = self._variant.observed.state
         self._evaluator = Evaluator(state, self._task.test, order.case.batch_size, TEST_EXAMPLES)
 
@@ -82,15 +86,35 @@ class Verifier:
 
     def train(self, order: Train) -> Trained:
         """Level 2: a free-running training, with initial weights and data order from the seed alone."""
-        fresh = self._task.build(self._case.variant.precision, order.seed, self._case.batch_size)
-        state = self._variant.observed.state
-        for variable, initial in zip(state.variables, fresh.variables, strict=True):
-            variable.assign(initial)
+        self._begin(order.seed)
         if self._audit is None and self._case.steps_per_call == 1:
             self._audit = UpdateAudit(self._variant.observed, self._variant.twin)
         course = _Course(order, self._variant, self._evaluator, self._audit)
         self._task.feed.each(self._case.batch_size, course.visit, seed=order.seed)
         return Trained(course.curve())
+
+    def _begin(self, seed: int) -> None:
+        """Put the observed step where a fresh build from the seed is; metrics begin anew with each step."""
+        state, precision, batch_size = self._variant.observed.state, self._case.variant.precision, self._case.batch_size
+        if self._builds_values:
+            fresh = self._task.build(precision, seed, batch_size, for_values=True)
+            self._builds_values = _is_alike(state, fresh)
+        if not self._builds_values:
+            fresh = self._task.build(precision, seed, batch_size)
+        for mine, theirs in zip(_beginnings(state), _beginnings(fresh), strict=True):
+            copy(theirs, mine)
+
+
+def _beginnings(state: TrainState) -> list[list[tf.Variable]]:
+    """What a training begins from: weights, and the variables of each optimizer."""
+    groups = (state.weights, *(optimizer.variables for optimizer in state.optimizers))
+    return [[raw(variable) for variable in group] for group in groups]
+
+
+def _is_alike(state: TrainState, fresh: TrainState) -> bool:
+    """Whether a build has all that another has."""
+    mine, theirs = ([[(v.dtype, v.shape) for v in group] for group in _beginnings(one)] for one in (state, fresh))
+    return mine == theirs
 
 
 class _Course:
@@ -158,12 +182,10 @@ class _Course:
 
     def _evaluated(self, step: int) -> Test:
         """The figures of now; what an evaluation leaves in a stateful layer is put back."""
-        kept: list[tuple[tf.Variable, Any]] = [
-            (raw(weight), raw(weight).numpy()) for weight in self._variant.state.weights
-        ]
+        weights = self._variant.state.weights
+        kept = [value_of(raw(weight)) for weight in weights]
         figures = {name: _finite(value) for name, value in self._evaluator.run().figures.items()}
-        for variable, value in kept:
-            variable.assign(value)
+        assign(weights, kept)
         return Test(step, loss=figures.pop("loss", None), figures=figures)
 
 
