@@ -8,9 +8,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.eager import context
 
 from stepbench.records.cases import Device
 from stepbench.training.devices import use_device
+from stepbench.training.state import keeping_functions
 
 pytestmark = pytest.mark.tensorflow
 
@@ -51,6 +53,19 @@ def test_a_graph_gives_the_functions_that_its_operations_call() -> None:
     assert called
     assert all(hasattr(get(name), "graph") for name in called.values()), (
         f"tf.Graph._get_function() gives no graph any more {VERSIONS}: see worker/work.py"
+    )
+
+
+def test_keras_has_tensorflow_forget_its_functions_where_it_is_kept_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    forgotten: list[bool] = []
+    monkeypatch.setattr(type(context.context()), "clear_kernel_cache", lambda _: forgotten.append(True))
+    with keeping_functions():
+        keras.utils.clear_session(free_memory=False)
+    assert not forgotten
+    keras.utils.clear_session(free_memory=False)
+    assert len(forgotten) == 1, (
+        f"keras.utils.clear_session() does not have TensorFlow forget its functions any more {VERSIONS}: "
+        "see keeping_functions() in training/state.py"
     )
 
 

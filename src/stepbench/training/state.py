@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from tensorflow.python.eager import context
 
 from stepbench.errors import StepbenchError
 from stepbench.records.cases import MAX_SEED
@@ -98,6 +99,21 @@ def building(policy: str, seed: int) -> Iterator[None]:
     keras.utils.set_random_seed(seed)
     with policy_of(policy), _everywhere() if policy == FLOAT64 else contextlib.nullcontext():
         yield
+
+
+@contextlib.contextmanager
+def keeping_functions() -> Iterator[None]:
+    """What is built in this context leaves those functions ready that TensorFlow has called before.
+
+    When names begin anew, Keras has it forget them all, and each is made ready once more when it is next called: of a
+    deep network that takes longer than a training of a hundred steps.
+    """
+    eager = context.context()
+    eager.clear_kernel_cache = lambda: None
+    try:
+        yield
+    finally:
+        del eager.clear_kernel_cache
 
 
 @contextlib.contextmanager

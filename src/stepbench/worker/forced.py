@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Sequence
@@ -124,6 +125,13 @@ class ForcedStep:
         for optimizer, scale in zip(self._scaling, first, strict=True):  # No scale helps, so none is to be spoilt.
             optimizer.dynamic_scale.assign(scale)
         return outcome
+
+    def rehearse(self, batch: Batch) -> None:
+        """One call whose effect is undone. What is wrong with the step is told by the calls that count."""
+        kept = [value_of(variable) for variable in self.state.variables]
+        with contextlib.suppress(Exception):
+            self.timed(batch)
+        assign(self.state.variables, kept)
 
     def go_on(self, batch: Batch) -> tuple[Snapshot, Outcome]:
         """One call from the state of now: that state, and what the call did, ``skipped`` by loss scaling or not."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,20 @@ from stepbench.records.verify import TensorError
 from stepbench.training.state import raw
 
 Array = NDArray[np.float64]
+AS_WRITTEN = {"disable_meta_optimizer": True}
+"""Has TensorFlow run graphs as they are. To rewrite a deep network's for speed takes half of its first call, and gives
+nothing that a right answer needs, which is asked for a few dozen times; what is judged is run as users run it."""
+
+
+@contextlib.contextmanager
+def as_written() -> Iterator[None]:
+    """Graphs that are called in this context are run as they are."""
+    before = dict.fromkeys(AS_WRITTEN, False) | tf.config.optimizer.get_experimental_options()
+    tf.config.optimizer.set_experimental_options(AS_WRITTEN)
+    try:
+        yield
+    finally:
+        tf.config.optimizer.set_experimental_options({name: before[name] for name in AS_WRITTEN})
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +79,7 @@ def copy(sources: Sequence[Any], targets: Sequence[tf.Variable]) -> None:
 
 
 def assign(variables: Sequence[Any], values: Sequence[Any]) -> None:
-    """Give variables values of their shapes, in the dtype that each has; by the operation alone, as :func:`value_of`."""
+    """Give variables values of their shapes, in the dtype that each has; by the operation alone, as it is read."""
     for variable, value in zip(variables, values, strict=True):
         target = raw(variable)
         if not target.dtype.is_numpy_compatible or target.dtype is tf.string:

@@ -18,7 +18,7 @@ from stepbench.records.verify import TensorError
 from stepbench.training.state import FLOAT64, TrainState, inner_optimizer, policy_of, raw
 from stepbench.worker.forced import Snapshot
 from stepbench.worker.reference import UNIT_ROUNDOFF
-from stepbench.worker.tensors import Array, Gradient, Rows, assign, short_name, tensor_error, value_of, wide
+from stepbench.worker.tensors import Array, Gradient, Rows, as_written, assign, short_name, tensor_error, value_of, wide
 
 ROUNDOFF = UNIT_ROUNDOFF[Precision.FLOAT32]
 ROUNDINGS = 64 * ROUNDOFF
@@ -129,7 +129,8 @@ def traced(function: Callable[..., Result]) -> Callable[..., Result]:
     def call(*arguments: Any) -> Result:
         nonlocal chosen
         try:
-            return chosen(*arguments)
+            with as_written():
+                return chosen(*arguments)
         except tf.errors.OpError:
             raise
         except Exception:  # noqa: BLE001 - users' optimizers may raise anything; what is wrong in both is raised below.

@@ -10,7 +10,9 @@ import tensorflow as tf
 from stepbench.records.protocol import (
     Agree,
     Agreed,
+    MakeReady,
     MakeTrajectory,
+    Ready,
     Recompute,
     Recomputed,
     Train,
@@ -24,13 +26,14 @@ from stepbench.training.executions import execution_named
 from stepbench.training.feed import stacked
 from stepbench.training.fit_data import Batch, Enough
 from stepbench.training.locate import import_user_module
-from stepbench.training.state import TrainState, raw
+from stepbench.training.state import TrainState, keeping_functions, raw
 from stepbench.training.task import task_named
 from stepbench.worker.audit import UpdateAudit
 from stepbench.worker.one_step import VariantStep
 from stepbench.worker.reference import TAKEN, ReferenceMaker
 from stepbench.worker.settings import apply_settings
 from stepbench.worker.tensors import assign, copy, value_of
+from stepbench.worker.tensors import AS_WRITTEN, as_written, assign, copy, value_of
 from stepbench.worker.trajectory import Allowance, Target, save_target
 
 NO_ALLOWANCE = Allowance(0.0, [], [], [])
@@ -45,9 +48,7 @@ class Reference:
 
     def __init__(self, order: MakeTrajectory) -> None:
         use_device(order.device)
-        # It takes each step a few dozen times. What rewrites a graph for speed takes half of a deep network's first
-        # call, and gives nothing that a right answer needs.
-        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+        tf.config.optimizer.set_experimental_options(AS_WRITTEN)
         self._maker = ReferenceMaker(task_named(order.workload, order.data), order.cases, order.seed)
 
     def make(self, order: MakeTrajectory) -> TrajectoryMade:
@@ -64,9 +65,11 @@ class Reference:
 class Verifier:
     """Holds the variant of one case between orders."""
 
-    def __init__(self, order: Agree | Train) -> None:
+    def __init__(self, order: MakeReady | Agree | Train) -> None:
         use_device(order.case.device)
         apply_settings(order.case.settings)
+        with as_written():
+            pass  # Having been told once that graphs are to be rewritten again, TensorFlow makes each ready anew.
         for plugin in order.plugins:
             import_user_module(plugin)
         execution_named(order.case.variant.execution)
@@ -79,10 +82,18 @@ class Verifier:
         state = self._variant.observed.state
         self._evaluator = Evaluator(state, self._task.test, order.case.batch_size, TEST_EXAMPLES)
 
+    def make_ready(self) -> Ready:
+        """Have the steps traced and compiled, which takes a deep network most of its time."""
+        self._variant.rehearse(self._like())
+        return Ready()
+
     def agree(self, order: Agree) -> Agreed:
         """Level 1: a call from each point of the trajectory."""
-        like = stacked(self._task.feed.take(order.case.steps_per_call, order.case.batch_size))
-        return Agreed(self._variant.agree(Path(order.folder), like))
+        return Agreed(self._variant.agree(Path(order.folder), self._like()))
+
+    def _like(self) -> Batch:
+        """A batch of the case."""
+        return stacked(self._task.feed.take(self._case.steps_per_call, self._case.batch_size))
 
     def train(self, order: Train) -> Trained:
         """Level 2: a free-running training, with initial weights and data order from the seed alone."""
@@ -96,11 +107,12 @@ class Verifier:
     def _begin(self, seed: int) -> None:
         """Put the observed step where a fresh build from the seed is; metrics begin anew with each step."""
         state, precision, batch_size = self._variant.observed.state, self._case.variant.precision, self._case.batch_size
-        if self._builds_values:
-            fresh = self._task.build(precision, seed, batch_size, for_values=True)
-            self._builds_values = _is_alike(state, fresh)
-        if not self._builds_values:
-            fresh = self._task.build(precision, seed, batch_size)
+        with keeping_functions():
+            if self._builds_values:
+                fresh = self._task.build(precision, seed, batch_size, for_values=True)
+                self._builds_values = _is_alike(state, fresh)
+            if not self._builds_values:
+                fresh = self._task.build(precision, seed, batch_size)
         for mine, theirs in zip(_beginnings(state), _beginnings(fresh), strict=True):
             copy(theirs, mine)
 
