@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from tensorflow.python.eager import context
+from tensorflow.python import pywrap_tfe
 
 from stepbench.errors import StepbenchError
 from stepbench.records.cases import MAX_SEED
@@ -105,15 +105,16 @@ def building(policy: str, seed: int) -> Iterator[None]:
 def keeping_functions() -> Iterator[None]:
     """What is built in this context leaves those functions ready that TensorFlow has called before.
 
-    When names begin anew, Keras has it forget them all, and each is made ready once more when it is next called: of a
-    deep network that takes longer than a training of a hundred steps.
+    With names and seeds that begin anew it forgets them all, and each is made ready once more when it is next called:
+    of a deep network that takes longer than a training of a hundred steps. But random operations of TensorFlow's own
+    that keep a state, unlike Keras', then go on where a build from the same seed left them.
     """
-    eager = context.context()
-    eager.clear_kernel_cache = lambda: None
+    forget = pywrap_tfe.TFE_ContextClearCaches
+    pywrap_tfe.TFE_ContextClearCaches = lambda _: None
     try:
         yield
     finally:
-        del eager.clear_kernel_cache
+        pywrap_tfe.TFE_ContextClearCaches = forget
 
 
 @contextlib.contextmanager

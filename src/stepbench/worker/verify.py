@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from pathlib import Path
 
@@ -43,6 +44,10 @@ TEST_EXAMPLES = 2_000
 """Test examples that a training is evaluated on, so that an evaluation stays short."""
 
 
+Beginnings = list[list[tf.Variable]]
+"""What a training begins from: weights, and the variables of each optimizer."""
+
+
 class Reference:
     """Holds the reference's step in every precision between orders."""
 
@@ -76,10 +81,13 @@ class Verifier:
         # Level 2 visits the whole set in another order for each seed.
         self._task = task_named(order.workload, order.data)
         self._case = order.case
+        self._seed = order.seed
         self._variant = VariantStep(order.case, self._task, order.seed)
         self._audit: UpdateAudit | None = None
-        self._builds_values = True
         state = self._variant.observed.state
+        self._first = _digest_of(_beginnings(state))
+        self._is_quick: bool | None = None
+        """Whether quick builds have given what the first one has."""
         self._evaluator = Evaluator(state, self._task.test, order.case.batch_size, TEST_EXAMPLES)
 
     def make_ready(self) -> Ready:
@@ -106,27 +114,40 @@ class Verifier:
 
     def _begin(self, seed: int) -> None:
         """Put the observed step where a fresh build from the seed is; metrics begin anew with each step."""
-        state, precision, batch_size = self._variant.observed.state, self._case.variant.precision, self._case.batch_size
-        with keeping_functions():
-            if self._builds_values:
-                fresh = self._task.build(precision, seed, batch_size, for_values=True)
-                self._builds_values = _is_alike(state, fresh)
-            if not self._builds_values:
-                fresh = self._task.build(precision, seed, batch_size)
-        for mine, theirs in zip(_beginnings(state), _beginnings(fresh), strict=True):
+        for mine, theirs in zip(_beginnings(self._variant.observed.state), self._fresh(seed), strict=True):
             copy(theirs, mine)
 
+    def _fresh(self, seed: int) -> Beginnings:
+        """What a training from the seed begins from."""
+        if self._is_quick is None:  # Asked after builds of the same seed, which it must not have to be the first for.
+            quick = self._quickly(self._seed)
+            self._is_quick = _digest_of(quick) == self._first
+            if self._is_quick and seed == self._seed:
+                return quick
+        if self._is_quick:
+            return self._quickly(seed)
+        return _beginnings(self._task.build(self._case.variant.precision, seed, self._case.batch_size))
 
-def _beginnings(state: TrainState) -> list[list[tf.Variable]]:
-    """What a training begins from: weights, and the variables of each optimizer."""
+    def _quickly(self, seed: int) -> Beginnings:
+        """The same for most models: without a trace, and while compiled functions stay."""
+        with keeping_functions():
+            precision, batch_size = self._case.variant.precision, self._case.batch_size
+            return _beginnings(self._task.build(precision, seed, batch_size, for_values=True))
+
+
+def _beginnings(state: TrainState) -> Beginnings:
     groups = (state.weights, *(optimizer.variables for optimizer in state.optimizers))
     return [[raw(variable) for variable in group] for group in groups]
 
 
-def _is_alike(state: TrainState, fresh: TrainState) -> bool:
-    """Whether a build has all that another has."""
-    mine, theirs = ([[(v.dtype, v.shape) for v in group] for group in _beginnings(one)] for one in (state, fresh))
-    return mine == theirs
+def _digest_of(beginnings: Beginnings) -> str:
+    """Equal for as many variables of the same shapes with bit-identical values."""
+    digest = hashlib.sha256()
+    for group in beginnings:
+        digest.update(f"{len(group)} variables".encode())
+        for variable in group:
+            digest.update(f"{variable.dtype} {variable.shape}".encode() + value_of(variable).tobytes())
+    return digest.hexdigest()
 
 
 class _Course:
