@@ -6,11 +6,8 @@ import functools
 import itertools
 import math
 import random
-<<<<<<< HEAD
-import time
-=======
 import threading
->>>>>>> 29e13e3 (Verify: cases get ready while the reference is followed, and what is compiled stays so between trainings)
+import time
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -20,14 +17,9 @@ import msgspec
 from stepbench.engine.pool import Pool
 from stepbench.engine.reference import ReferenceWorker
 from stepbench.engine.rounds import MAX_TEAM, chunks
-<<<<<<< HEAD
+from stepbench.engine.together import AT_ONCE, together
 from stepbench.engine.worker import Surroundings, WorkerError
 from stepbench.judge.training import FIRST_LOOK, Verdict, is_look, judge_curves
-=======
-from stepbench.engine.together import AT_ONCE, together
-from stepbench.engine.worker import WorkerError
-from stepbench.judge.training import Verdict, is_look, judge_curves
->>>>>>> 29e13e3 (Verify: cases get ready while the reference is followed, and what is compiled stays so between trainings)
 from stepbench.judge.verify import anchor_of, trains_for
 from stepbench.records.cases import MAX_SEED, Case, Plan, Verification
 from stepbench.records.progress import Progress
@@ -123,8 +115,8 @@ class _GroupVerification:
             self._together(team, self._make_ready, *following)
             following = []
             if failure := self._reference.failure:
-                for case in cases:
-                    self._take(VerificationFailed(case.id, failure), case)
+                for case in self._live(cases):
+                    self._fail(case, failure)
                 return
             self._each(team, self._agree)
             if len(teams) > 1:  # Else they stay, as some of them are to train.
@@ -187,14 +179,9 @@ class _GroupVerification:
         self._start([anchor, *cases])
         for number in range(self._settings.seeds):
             seed = (self._plan.seed + number) % (MAX_SEED + 1)
-<<<<<<< HEAD
-            self._each([anchor, *undecided], functools.partial(self._train, seed))
+            self._together([anchor, *undecided], functools.partial(self._train, seed))
             is_late = number + 1 >= FIRST_LOOK and time.monotonic() >= self._ends
             if is_late or self._known[anchor].verification_failure:
-=======
-            self._together([anchor, *undecided], functools.partial(self._train, seed))
-            if self._known[anchor].verification_failure:
->>>>>>> 29e13e3 (Verify: cases get ready while the reference is followed, and what is compiled stays so between trainings)
                 return
             undecided = [case for case in undecided if not self._is_decided(case, anchor)]
             if not undecided:

@@ -33,7 +33,6 @@ from stepbench.worker.audit import UpdateAudit
 from stepbench.worker.one_step import VariantStep
 from stepbench.worker.reference import TAKEN, ReferenceMaker
 from stepbench.worker.settings import apply_settings
-from stepbench.worker.tensors import assign, copy, value_of
 from stepbench.worker.tensors import AS_WRITTEN, as_written, assign, copy, value_of
 from stepbench.worker.trajectory import Allowance, Target, save_target
 
