@@ -40,12 +40,14 @@ from stepbench.records.protocol import (
     Examine,
     Failed,
     Hello,
+    MakeReady,
     MakeTrajectory,
     Measure,
     Measured,
     Order,
     Prepare,
     Prepared,
+    Ready,
     Recompute,
     Recomputed,
     Reply,
@@ -88,7 +90,7 @@ class FakeWorker:
                 return self._measure(order)
             case Close():
                 return self._close(order)
-            case MakeTrajectory() | Agree() | Train() | Recompute():
+            case MakeTrajectory() | MakeReady() | Agree() | Train() | Recompute():
                 return self._verify(order)
             case Capture():
                 return _capture(order)
@@ -128,14 +130,11 @@ class FakeWorker:
         waited = InputWait(steps=STEPS, seconds=1.0, wait_s=0.25) if order.input_pipeline else None
         return Closed(make_closing(traces=3 * retraced, input_wait=waited))
 
-    def _verify(self, order: MakeTrajectory | Agree | Train | Recompute) -> Reply:
+    def _verify(self, order: MakeTrajectory | MakeReady | Agree | Train | Recompute) -> Reply:
+        if isinstance(order, MakeReady):
+            return Ready()
         if isinstance(order, MakeTrajectory):
-            if "lost" in order.workload:
-                return _failed(f"There is no file {order.workload}.")
-            folder = Path(order.folder)
-            folder.mkdir()
-            (folder / "trajectory").write_bytes(b"a trajectory")
-            return TrajectoryMade(dict.fromkeys((case.variant.precision.value for case in order.cases), "float64"))
+            return _trajectory(order)
         if isinstance(order, Train):
             return _train(order)
         if isinstance(order, Recompute):
@@ -163,6 +162,15 @@ def _without_case(order: Describe | Attain | Count | Examine) -> Reply:
             return Counted(tuple(Work(1e6 * size, 1e6, 320) for _, size in order.steps))
         case Examine():
             return _failed("There is no TensorFlow here.")
+
+
+def _trajectory(order: MakeTrajectory) -> TrajectoryMade | Failed:
+    if "lost" in order.workload:
+        return _failed(f"There is no file {order.workload}.")
+    folder = Path(order.folder)
+    folder.mkdir()
+    (folder / "trajectory").write_bytes(b"a trajectory")
+    return TrajectoryMade(dict.fromkeys((case.variant.precision.value for case in order.cases), "float64"))
 
 
 def _train(order: Train) -> Trained | Failed:

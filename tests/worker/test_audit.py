@@ -153,7 +153,7 @@ def test_a_check_is_compiled_once_graphs_have_taken_as_long(monkeypatch: pytest.
     times = iter([0.0, 0.2, 1.0, 1.2, 9.0])
     monkeypatch.setattr("stepbench.worker.audit.time", SimpleNamespace(perf_counter=lambda: next(times)))
     monkeypatch.setattr("stepbench.worker.audit.COMPILATION_S", 0.15)
-    run = audit._compiled(check, [value, value])
+    run = audit._compiled(check, audit.traced(check), 2)
     traces = []
     for _ in range(4):
         assert [float(one) for one in run()] == [1.0, 2.0]

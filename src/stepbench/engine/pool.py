@@ -1,4 +1,4 @@
-"""The workers of a run, of which one computes at a time."""
+"""The workers of a run, of which one computes at a time, or a few where nothing is timed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 class Pool(Generic[Key]):
-    """Workers under keys, such as cases: at most one computes, the others are stopped. Leaving it ends them all."""
+    """Workers under keys, such as cases: those that are asked compute, the others are stopped. Leaving it ends all."""
 
     def __init__(self, logs: Path, *, forks: bool, is_timed: bool = False) -> None:
         """Have workers leave their output in the folder ``logs``.
@@ -40,8 +40,7 @@ class Pool(Generic[Key]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for key in tuple(self._workers):
-            self.end(key)
+        self.end_all()
         SHARED.keep(1)  # For the next pool, whose workers then start at once.
 
     def __contains__(self, key: Key) -> bool:
@@ -77,7 +76,7 @@ class Pool(Generic[Key]):
             WorkerError: when the worker fails.
             StepbenchError: as :meth:`Worker.ask`.
         """
-        others = [worker for other, worker in self._workers.items() if other != key]
+        others = [worker for other, worker in tuple(self._workers.items()) if other != key]
         before = sum(worker.cpu_seconds() for worker in others)
         worker = self._workers[key]
         worker.resume()
@@ -88,11 +87,20 @@ class Pool(Generic[Key]):
     def each(self, keys: Iterable[Key], action: Callable[[Key], None], fail: Callable[[Key, Failure], None]) -> None:
         """Do it for every key; a failure is its key's own, whose worker is ended."""
         for key in keys:
-            try:
-                action(key)
-            except WorkerError as error:
-                self.end(key)
-                fail(key, error.failure)
+            self.attempt(key, action, fail)
+
+    def attempt(self, key: Key, action: Callable[[Key], None], fail: Callable[[Key, Failure], None]) -> None:
+        """Do it for one key, likewise."""
+        try:
+            action(key)
+        except WorkerError as error:
+            self.end(key)
+            fail(key, error.failure)
+
+    def end_all(self) -> None:
+        """End every worker, so that whoever waits for one waits no longer."""
+        for key in tuple(self._workers):
+            self.end(key)
 
     def end(self, key: Key) -> None:
         """End a worker, if there is one under that key."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -39,6 +40,7 @@ class ReferenceWorker:
         self._plan = plan
         self._cases = tuple(cases)
         self._timeout_s = timeout_s
+        self._turn = threading.Lock()
         self._pool = Pool[str](folder / LOGS_FOLDER, forks=plan.forks)
 
     def __enter__(self) -> Self:
@@ -60,8 +62,23 @@ class ReferenceWorker:
         """Remove the folder, which is large."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def start(self) -> None:
+        """Start the worker, or say in :attr:`failure` why there is none."""
+        self.clear()  # Of a run that was killed.
+        try:
+            self._pool.start(WORKER, "verify")
+            self._pool.greet(WORKER)
+        except WorkerError as error:
+            self._lose(error)
+
+    def end(self) -> None:
+        """End the worker, so that whoever waits for it waits no longer."""
+        self._pool.end_all()
+
     def follow(self, points: Sequence[int]) -> None:
         """Make the trajectory's points, or say in :attr:`failure` why there are none."""
+        if self.failure:
+            return
         case, plan = self._cases[0], self._plan
         order = MakeTrajectory(
             workload=plan.workloads[case.workload],
@@ -72,21 +89,32 @@ class ReferenceWorker:
             points=tuple(points),
             folder=str(self.folder),
         )
-        self.clear()  # Of a run that was killed.
+        steps = {(case.variant.precision, case.steps_per_call) for case in self._cases}
         try:
-            self._pool.start(WORKER, "verify")
-            self._pool.greet(WORKER)
-            self._pool.ask(WORKER, order, self._timeout_s)
+            # It builds as many steps as that, and one in float64, each of which may take as long as a case's.
+            self._pool.ask(WORKER, order, self._timeout_s + len(steps) * plan.timeout_s)
         except WorkerError as error:
             self._lose(error)
 
+    def folder_for(self, case: Case) -> Path:
+        """An empty place for the steps that a case is to leave; its worker makes it."""
+        folder = self.folder / slug(case.id)
+        shutil.rmtree(folder, ignore_errors=True)  # Of a training that failed.
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
     def recompute(self, case: Case) -> tuple[Point, ...]:
-        """Hold the steps that a case's worker left in the folder against the reference's; none if that fails."""
-        try:
-            reply, _ = self._pool.ask(WORKER, Recompute(case, str(self.folder)), self._timeout_s)
-        except WorkerError as error:
-            self._lose(error)
-            return ()
+        """Hold the steps that a case's worker left in its folder against the reference's; none if that fails."""
+        folder = self.folder / slug(case.id)
+        with self._turn:
+            if not self.is_ready:
+                return ()
+            try:
+                reply, _ = self._pool.ask(WORKER, Recompute(case, str(folder)), self._timeout_s)
+            except WorkerError as error:
+                self._lose(error)
+                return ()
+        shutil.rmtree(folder, ignore_errors=True)
         return reply.points
 
     def _lose(self, error: WorkerError) -> None:

@@ -6,6 +6,7 @@ import functools
 import itertools
 import math
 import random
+import threading
 import time
 from collections.abc import Callable, Sequence
 from itertools import groupby
@@ -16,12 +17,13 @@ import msgspec
 from stepbench.engine.pool import Pool
 from stepbench.engine.reference import ReferenceWorker
 from stepbench.engine.rounds import MAX_TEAM, chunks
+from stepbench.engine.together import AT_ONCE, together
 from stepbench.engine.worker import Surroundings, WorkerError
 from stepbench.judge.training import FIRST_LOOK, Verdict, is_look, judge_curves
 from stepbench.judge.verify import anchor_of, trains_for
 from stepbench.records.cases import MAX_SEED, Case, Plan, Verification
 from stepbench.records.progress import Progress
-from stepbench.records.protocol import Agree, Train
+from stepbench.records.protocol import Agree, MakeReady, Train
 from stepbench.records.run import (
     AgreementMeasured,
     CurveMeasured,
@@ -89,6 +91,7 @@ class _GroupVerification:
         self._timeout_s = plan.timeout_s + STEP_TIMEOUT_S * settings.steps
         self._pool = Pool[Case](folder / LOGS_FOLDER, forks=plan.forks)
         self._reference = ReferenceWorker(plan, tuple(self._known), folder, self._timeout_s)
+        self._turn = threading.Lock()
         self._trainings = 0
         self._of_trainings = 0
 
@@ -103,19 +106,25 @@ class _GroupVerification:
 
     def _agree_all(self, cases: Sequence[Case]) -> None:
         """Level 1: every case takes a step from each point of the trajectory; without one none can be verified."""
-        self._say("following the reference trajectory")
-        self._reference.follow(self._settings.points)
-        if failure := self._reference.failure:
-            for case in cases:
-                self._take(VerificationFailed(case.id, failure), case)
-            return
+        self._reference.start()
         teams = chunks(cases, MAX_TEAM)
+        following = [self._follow]
         for team in teams:
             self._say(f"starting {len(team)} workers to compare steps")
             self._start(team)
+            self._together(team, self._make_ready, *following)
+            following = []
+            if failure := self._reference.failure:
+                for case in self._live(cases):
+                    self._fail(case, failure)
+                return
             self._each(team, self._agree)
             if len(teams) > 1:  # Else they stay, as some of them are to train.
                 self._keep(())
+
+    def _follow(self) -> None:
+        self._say("following the reference trajectory")
+        self._reference.follow(self._settings.points)
 
     def _train_where_needed(self) -> None:
         """Level 2: the anchor, and whoever trains for themselves or for others."""
@@ -127,6 +136,7 @@ class _GroupVerification:
         is_wanted = not self._reference.failure and any(self._is_comparable(case) for case in others)
         if is_wanted and not self._reference.is_ready:
             # Level 1 was known before: one point is enough to know what cases are held against.
+            self._reference.start()
             self._reference.follow(self._settings.points[:1])
         for team in chunks(others, MAX_TEAM - 1):
             self._train_all(anchor.case, team)
@@ -142,6 +152,11 @@ class _GroupVerification:
         for case in self._known:
             if case not in cases:
                 self._pool.end(case)
+
+    def _make_ready(self, case: Case) -> None:
+        plan = self._plan
+        order = MakeReady(case, plan.workloads[case.workload], plan.plugins, plan.data, plan.seed)
+        self._pool.ask(case, order, AT_ONCE * self._timeout_s)
 
     def _agree(self, case: Case) -> None:
         plan = self._plan
@@ -164,7 +179,7 @@ class _GroupVerification:
         self._start([anchor, *cases])
         for number in range(self._settings.seeds):
             seed = (self._plan.seed + number) % (MAX_SEED + 1)
-            self._each([anchor, *undecided], functools.partial(self._train, seed))
+            self._together([anchor, *undecided], functools.partial(self._train, seed))
             is_late = number + 1 >= FIRST_LOOK and time.monotonic() >= self._ends
             if is_late or self._known[anchor].verification_failure:
                 return
@@ -189,13 +204,12 @@ class _GroupVerification:
             steps=steps,
             tests=self._settings.tests,
             points=points,
-            folder=str(self._reference.folder),
+            folder=str(self._reference.folder_for(case)),
         )
-        self._reference.clear()  # Of a training that failed.
         reply, _ = self._pool.ask(case, order, self._timeout_s)
         curve = self._recomputed(case, reply.curve) if self._is_comparable(case) else reply.curve
-        self._trainings += 1
         self._take(CurveMeasured(case.id, curve), case)
+        self._say(f"trained {case.id}, seed {seed}")
 
     def _check_time(self, known: Measurement) -> None:
         """Refuse a training that would be cut short anyway, before it has taken all the time that it is given."""
@@ -241,13 +255,30 @@ class _GroupVerification:
 
     def _each(self, cases: Sequence[Case], action: Callable[[Case], None]) -> None:
         """Do it for every case that has not failed."""
-        live = (case for case in cases if not self._known[case].verification_failure)
-        self._pool.each(live, action, lambda case, failure: self._take(VerificationFailed(case.id, failure), case))
+        self._pool.each(self._live(cases), action, self._fail)
+
+    def _together(self, cases: Sequence[Case], action: Callable[[Case], None], *before: Callable[[], None]) -> None:
+        """The same for some at a time, after what else there is to do."""
+        attempts = [functools.partial(self._pool.attempt, case, action, self._fail) for case in self._live(cases)]
+        together([*before, *attempts], self._give_up)
+
+    def _live(self, cases: Sequence[Case]) -> list[Case]:
+        return [case for case in cases if not self._known[case].verification_failure]
+
+    def _fail(self, case: Case, failure: Failure) -> None:
+        self._take(VerificationFailed(case.id, failure), case)
+
+    def _give_up(self) -> None:
+        self._pool.end_all()
+        self._reference.end()
 
     def _take(self, event: VerifyingEvent, case: Case) -> None:
-        self._known[case] = grown(self._known[case], event)
-        self._journal.append(event)
-        self._journal.sync()
+        with self._turn:
+            self._known[case] = grown(self._known[case], event)
+            self._trainings += isinstance(event, CurveMeasured)
+            self._journal.append(event)
+            self._journal.sync()
 
     def _say(self, doing: str) -> None:
-        self._report(Progress(self._trainings, self._of_trainings, doing))
+        with self._turn:
+            self._report(Progress(self._trainings, self._of_trainings, doing))

@@ -82,6 +82,10 @@ class TrajectoryMade(msgspec.Struct, frozen=True, tag="trajectory_made"):
     """By precision, the dtype of the reference step."""
 
 
+class Ready(msgspec.Struct, frozen=True, tag="ready"):
+    """A case is built."""
+
+
 class Agreed(msgspec.Struct, frozen=True, tag="agreed"):
     """Level 1 is done."""
 
@@ -144,6 +148,7 @@ Reply = (
     | Measured
     | Closed
     | TrajectoryMade
+    | Ready
     | Agreed
     | Trained
     | Recomputed
@@ -224,6 +229,16 @@ class MakeTrajectory(AnsweredBy[TrajectoryMade], frozen=True, tag="make_trajecto
     folder: str
 
 
+class MakeReady(AnsweredBy[Ready], frozen=True, tag="make_ready"):
+    """Build a case and call its step once, which traces and compiles it; what that changes is put back."""
+
+    case: Case
+    workload: str
+    plugins: tuple[str, ...]
+    data: str
+    seed: int
+
+
 class Agree(AnsweredBy[Agreed], frozen=True, tag="agree"):
     """Build a case and take a step from each point of a trajectory."""
 
@@ -295,6 +310,7 @@ Order = (
     | Measure
     | Close
     | MakeTrajectory
+    | MakeReady
     | Agree
     | Train
     | Recompute

@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from tensorflow.python import pywrap_tfe
 
 from stepbench.errors import StepbenchError
 from stepbench.records.cases import MAX_SEED
@@ -101,6 +102,22 @@ def building(policy: str, seed: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def keeping_functions() -> Iterator[None]:
+    """What is built in this context leaves those functions ready that TensorFlow has called before.
+
+    With names and seeds that begin anew it forgets them all, and each is made ready once more when it is next called:
+    of a deep network that takes longer than a training of a hundred steps. But random operations of TensorFlow's own
+    that keep a state, unlike Keras', then go on where a build from the same seed left them.
+    """
+    forget = pywrap_tfe.TFE_ContextClearCaches
+    pywrap_tfe.TFE_ContextClearCaches = lambda _: None
+    try:
+        yield
+    finally:
+        pywrap_tfe.TFE_ContextClearCaches = forget
+
+
+@contextlib.contextmanager
 def _everywhere() -> Iterator[None]:
     """Build layers in float64 too that are fixed to another dtype, as to float32 at the end of a mixed model."""
     original = keras.layers.Layer.__init__
@@ -140,6 +157,14 @@ def model_state(model: keras.Model, batch: Batch) -> TrainState:
     mark_model(model)
     state = _state(model.train_step, optimizers_of(model), own, metrics, traced)
     return replace(state, keras_model=model)
+
+
+def untraced_state(model: keras.Model) -> TrainState:
+    """A compiled model with the variables that it has before its first step, which for many is all but the metrics'."""
+    _build_optimizer(model)
+    metrics = [variable for metric in model.metrics for variable in metric.variables]
+    own = (*model.variables, *_raw_variables(model))
+    return replace(_state(model.train_step, optimizers_of(model), own, metrics, ()), keras_model=model)
 
 
 def training_state(
@@ -213,9 +238,13 @@ def _make_variables(model: keras.Model, batch: Batch) -> tuple[tf.Variable, ...]
     else:
         # It touches what Keras keeps to a layer too: the states of a stateful recurrent one.
         traced = _variables_of_trace(model.test_step, batch)
+    _build_optimizer(model)
+    return traced
+
+
+def _build_optimizer(model: keras.Model) -> None:
     if model.optimizer is not None and not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
-    return traced
 
 
 def _variables_of_trace(step: Callable[[Batch], Any], batch: Batch) -> tuple[tf.Variable, ...] | None:

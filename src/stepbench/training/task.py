@@ -17,7 +17,7 @@ from stepbench.training.feed import Feed, feed_of
 from stepbench.training.fit_data import FitData, fit_data, training_and_test
 from stepbench.training.locate import Locatable, load_workload
 from stepbench.training.script import Reached, Script, run_to_fit
-from stepbench.training.state import TrainState, building, model_state, training_state
+from stepbench.training.state import TrainState, building, model_state, training_state, untraced_state
 from stepbench.training.structures import rows_in
 from stepbench.training.workload import Built, Dataset, DataSource, Training, Workload
 
@@ -46,13 +46,15 @@ class Task(abc.ABC):
         return self.feed.own_batch_size or USUAL_BATCH_SIZE
 
     @abc.abstractmethod
-    def build(self, policy: str, seed: int, batch_size: int | None = None) -> TrainState:
+    def build(self, policy: str, seed: int, batch_size: int | None = None, *, for_values: bool = False) -> TrainState:
         """A new model or training under a dtype policy, initialised from a seed.
 
         Args:
             policy: of Keras, such as ``float32``.
             seed: of all that is drawn while building.
             batch_size: of the batches that it will see; the usual one if None.
+            for_values: whether all that is wanted are the values of its variables, of which those may be missing that
+                a model makes in its first step: to trace it takes longer than all else.
 
         Raises:
             StepbenchError: when the workload is wrong, or its model made for another batch size.
@@ -99,10 +101,10 @@ class WorkloadTask(Task):
         training, self.test = training_and_test(given)
         self.feed = feed_of(training)
 
-    def build(self, policy: str, seed: int, batch_size: int | None = None) -> TrainState:
+    def build(self, policy: str, seed: int, batch_size: int | None = None, *, for_values: bool = False) -> TrainState:
         """As :class:`Task` says."""
         with building(policy, seed):
-            return _built(self._model(), self.feed, batch_size or self.usual_batch_size)
+            return _built(self._model(), self.feed, batch_size or self.usual_batch_size, for_values=for_values)
 
     def look(self, batch_sizes: Sequence[int]) -> None:
         """As :class:`Task` says."""
@@ -126,11 +128,11 @@ class ScriptTask(Task):
         self._script = script
         self._limit = limit
 
-    def build(self, policy: str, seed: int, batch_size: int | None = None) -> TrainState:
+    def build(self, policy: str, seed: int, batch_size: int | None = None, *, for_values: bool = False) -> TrainState:
         """As :class:`Task` says."""
         with building(policy, seed):
             model = self._run()
-            return _built(model, self.feed, batch_size or self.usual_batch_size)
+            return _built(model, self.feed, batch_size or self.usual_batch_size, for_values=for_values)
 
     def look(self, batch_sizes: Sequence[int]) -> None:
         """As :class:`Task` says."""
@@ -156,7 +158,14 @@ class TrainingTask(Task):
         self._training = training
         self._source = source
 
-    def build(self, policy: str, seed: int, batch_size: int | None = None) -> TrainState:
+    def build(
+        self,
+        policy: str,
+        seed: int,
+        batch_size: int | None = None,
+        *,
+        for_values: bool = False,  # noqa: ARG002 - what it has is known by a trace alone.
+    ) -> TrainState:
         """As :class:`Task` says."""
         with building(policy, seed):
             built = self._built()
@@ -179,9 +188,9 @@ class TrainingTask(Task):
         return built
 
 
-def _built(model: keras.Model, feed: Feed, batch_size: int) -> TrainState:
+def _built(model: keras.Model, feed: Feed, batch_size: int, *, for_values: bool) -> TrainState:
     _check_batch_sizes(model, feed, (batch_size,))
-    return model_state(model, feed.take(1, batch_size)[0])
+    return untraced_state(model) if for_values else model_state(model, feed.take(1, batch_size)[0])
 
 
 def _check_batch_sizes(model: keras.Model | None, feed: Feed, batch_sizes: Sequence[int]) -> None:

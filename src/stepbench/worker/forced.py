@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from stepbench.training.fit_data import Batch
 from stepbench.training.state import TrainState, inner_optimizer, raw
 from stepbench.training.step import loss_of
 from stepbench.worker.observer import Application, Observer, trained_weights
-from stepbench.worker.tensors import Array, Gradient, is_finite, short_name, wide
+from stepbench.worker.tensors import Array, Gradient, assign, is_finite, short_name, value_of, wide
 
 MAX_SKIPPED = 24
 """Dynamic loss scaling begins at 2^15 and halves at each overflow."""
@@ -86,8 +87,9 @@ class ForcedStep:
 
     def snapshot(self) -> Snapshot:
         """The state of now."""
-        weights = [raw(weight).numpy() for weight in self.state.weights]
-        return Snapshot(weights, [[v.numpy() for v in inner_optimizer(one).variables] for one in self.state.optimizers])
+        weights = [value_of(raw(weight)) for weight in self.state.weights]
+        optimizers = (inner_optimizer(one).variables for one in self.state.optimizers)
+        return Snapshot(weights, [[value_of(raw(variable)) for variable in variables] for variables in optimizers])
 
     def force(self, snapshot: Snapshot, size: float = 0.0, draw: int = 0) -> None:
         """Put the state where ``snapshot`` is. The loss scale stays as it is.
@@ -123,6 +125,13 @@ class ForcedStep:
         for optimizer, scale in zip(self._scaling, first, strict=True):  # No scale helps, so none is to be spoilt.
             optimizer.dynamic_scale.assign(scale)
         return outcome
+
+    def rehearse(self, batch: Batch) -> None:
+        """One call whose effect is undone. What is wrong with the step is told by the calls that count."""
+        kept = [value_of(variable) for variable in self.state.variables]
+        with contextlib.suppress(Exception):
+            self.timed(batch)
+        assign(self.state.variables, kept)
 
     def go_on(self, batch: Batch) -> tuple[Snapshot, Outcome]:
         """One call from the state of now: that state, and what the call did, ``skipped`` by loss scaling or not."""
@@ -186,7 +195,7 @@ class ForcedStep:
 def left_alone(application: Application) -> bool:
     """Whether weights are still what an optimizer made of them."""
     pairs = zip(application.after, application.weights, strict=False)  # None is kept where nothing else changes them.
-    return all(np.array_equal(kept.numpy(), raw(weight).numpy(), equal_nan=True) for kept, weight in pairs)
+    return all(np.array_equal(value_of(kept), value_of(raw(weight)), equal_nan=True) for kept, weight in pairs)
 
 
 def _digest(weights: Sequence[Array]) -> str:
@@ -202,14 +211,6 @@ def _named(application: Application, number: int) -> list[tuple[str, Gradient]]:
 def _check_alike(variables: Sequence[Any], values: Sequence[NDArray[Any]]) -> None:
     if [tuple(variable.shape) for variable in variables] != [value.shape for value in values]:
         raise StepbenchError("The model has other variables than the reference's, so their steps cannot be compared.")
-
-
-def assign(variables: Sequence[Any], values: Sequence[Any]) -> None:
-    """Give variables values, floating-point ones in the dtype that each has."""
-    for variable, value in zip(variables, values, strict=True):
-        target = raw(variable)
-        differs = target.dtype.is_floating and np.asarray(value).dtype != target.dtype.as_numpy_dtype
-        target.assign(tf.cast(value, target.dtype) if differs else value)
 
 
 def _perturbed(value: NDArray[Any], size: float, random: np.random.Generator) -> NDArray[Any]:

@@ -37,6 +37,7 @@ from stepbench.records.protocol import (
     Examined,
     Failed,
     Hello,
+    MakeReady,
     MakeTrajectory,
     Measure,
     Measured,
@@ -170,7 +171,7 @@ class OrderHandler:
                 return self._close(order)
             case MakeTrajectory() | Recompute():
                 return self._refer(order)
-            case Agree() | Train():
+            case MakeReady() | Agree() | Train():
                 return self._verify(order)
             case Capture():
                 return self._capture(order)
@@ -188,12 +189,14 @@ class OrderHandler:
         assert self._reference, "the pool has a trajectory made before"
         return self._reference.recompute(order)
 
-    def _verify(self, order: Agree | Train) -> Reply:
+    def _verify(self, order: MakeReady | Agree | Train) -> Reply:
         from stepbench.worker.verify import Verifier
 
         self.claims_xla = order.case.variant.execution == XLA
         if self._verifier is None:
             self._verifier = Verifier(order)
+        if isinstance(order, MakeReady):
+            return self._verifier.make_ready()
         return self._verifier.agree(order) if isinstance(order, Agree) else self._verifier.train(order)
 
     def _capture(self, order: Capture) -> Captured | Failed:

@@ -6,6 +6,7 @@ that both do the same is judged.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -207,12 +208,14 @@ def _keeper(tensor: tf.Tensor) -> tf.Variable:
 
 @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator] # TensorFlow has no types.
 def _outside(make: Callable[[], tf.Variable]) -> tf.Variable:
-    """A variable made outside of the function that is being traced, which would else be traced once more for it.
+    """A variable made outside of the function that is being traced, which would else be traced once more for it."""
+    return _elsewhere().submit(make).result()
 
-    What is being traced is known to its thread alone.
-    """
-    with ThreadPoolExecutor(1) as elsewhere:
-        return elsewhere.submit(make).result()
+
+@functools.cache
+def _elsewhere() -> ThreadPoolExecutor:
+    """A thread in which nothing is traced: what is being traced is known to its thread alone."""
+    return ThreadPoolExecutor(1)
 
 
 def _copy(weights: Sequence[Any], keepers: list[tf.Variable]) -> None:

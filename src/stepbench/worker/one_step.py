@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from stepbench.errors import StepbenchError
-from stepbench.records.cases import XLA, Case, Precision
+from stepbench.records.cases import EAGER, XLA, Case, Precision
 from stepbench.records.verify import Agreement, Point, TensorError
 from stepbench.training.executions import execution_named
 from stepbench.training.fit_data import Batch
@@ -45,6 +45,12 @@ class VariantStep:
             return self._task.build(FLOAT64, self._seed, batch_size)
         except NO_FLOAT64:
             return self._task.build(Precision.FLOAT32, self._seed, batch_size)
+
+    def rehearse(self, batch: Batch) -> None:
+        """Take one call of either step, so that what is made at a first call is there; an eager one makes nothing."""
+        if execution_named(self.case.variant.execution).claims != EAGER:
+            for step in (self.timed, self.observed):
+                step.rehearse(batch)
 
     def agree(self, folder: Path, like: Batch) -> Agreement:
         """Take a call from each point and compare it with its target.

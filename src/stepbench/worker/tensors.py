@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +14,23 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from stepbench.records.verify import TensorError
+from stepbench.training.state import raw
 
 Array = NDArray[np.float64]
+AS_WRITTEN = {"disable_meta_optimizer": True}
+"""Has TensorFlow run graphs as they are. To rewrite a deep network's for speed takes half of its first call, and gives
+nothing that a right answer needs, which is asked for a few dozen times; what is judged is run as users run it."""
+
+
+@contextlib.contextmanager
+def as_written() -> Iterator[None]:
+    """Graphs that are called in this context are run as they are."""
+    before = dict.fromkeys(AS_WRITTEN, False) | tf.config.optimizer.get_experimental_options()
+    tf.config.optimizer.set_experimental_options(AS_WRITTEN)
+    try:
+        yield
+    finally:
+        tf.config.optimizer.set_experimental_options({name: before[name] for name in AS_WRITTEN})
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,9 +53,41 @@ Gradient = Array | Rows | None
 """None where a weight has none."""
 
 
+def value_of(tensor: Any) -> NDArray[Any]:
+    """A copy of the value of a tensor or a variable, in its own dtype.
+
+    A variable is read by the operation itself: of a deep network there are thousands, and what TensorFlow does around
+    each reading takes several times as long.
+    """
+    if isinstance(tensor, tf.Variable):
+        tensor = tf.raw_ops.ReadVariableOp(resource=tensor.handle, dtype=tensor.dtype)
+    value: NDArray[Any] = tf.convert_to_tensor(tensor).numpy()
+    return value
+
+
 def wide(tensor: Any) -> Array:
     """A tensor's value in float64."""
-    return np.asarray(tf.convert_to_tensor(tensor).numpy(), np.float64)
+    return np.asarray(value_of(tensor), np.float64)
+
+
+def copy(sources: Sequence[Any], targets: Sequence[tf.Variable]) -> None:
+    """Give variables the values of others, likewise."""
+    for source, target in zip(sources, targets, strict=True):
+        variable = raw(source)
+        value = tf.raw_ops.ReadVariableOp(resource=variable.handle, dtype=variable.dtype)
+        tf.raw_ops.AssignVariableOp(resource=target.handle, value=value)
+
+
+def assign(variables: Sequence[Any], values: Sequence[Any]) -> None:
+    """Give variables values of their shapes, in the dtype that each has; by the operation alone, as it is read."""
+    for variable, value in zip(variables, values, strict=True):
+        target = raw(variable)
+        if not target.dtype.is_numpy_compatible or target.dtype is tf.string:
+            target.assign(value)
+            continue
+        # A copy, as TensorFlow may take an array for its own and write into it.
+        copied = np.array(value, target.dtype.as_numpy_dtype)
+        tf.raw_ops.AssignVariableOp(resource=target.handle, value=copied)
 
 
 def aligned(mine: Gradient, right: Gradient) -> tuple[Array, Array]:

@@ -16,9 +16,9 @@ import tensorflow as tf
 from stepbench.records.cases import Precision
 from stepbench.records.verify import TensorError
 from stepbench.training.state import FLOAT64, TrainState, inner_optimizer, policy_of, raw
-from stepbench.worker.forced import Snapshot, assign
+from stepbench.worker.forced import Snapshot
 from stepbench.worker.reference import UNIT_ROUNDOFF
-from stepbench.worker.tensors import Array, Gradient, Rows, short_name, tensor_error, wide
+from stepbench.worker.tensors import Array, Gradient, Rows, as_written, assign, short_name, tensor_error, value_of, wide
 
 ROUNDOFF = UNIT_ROUNDOFF[Precision.FLOAT32]
 ROUNDINGS = 64 * ROUNDOFF
@@ -69,9 +69,9 @@ class OptimizerTwin:
             The errors of the variant's change of each weight, and the change of each as it should be.
         """
         optimizer = self._optimizers[fed.optimizer]
-        state = [raw(variable).numpy() for variable in optimizer.variables]
+        state = [value_of(raw(variable)) for variable in optimizer.variables]
         right = self._change(fed, 0.0)
-        end = [raw(variable).numpy() for variable in optimizer.variables]
+        end = [value_of(raw(variable)) for variable in optimizer.variables]
         shaken = []
         for sign in (1, -1):
             assign(optimizer.variables, [_shaken(value, -sign) for value in state])
@@ -109,14 +109,17 @@ class OptimizerTwin:
 
         return change
 
-    def _change(self, fed: Fed, shake: float) -> list[Array]:
-        key = (fed.optimizer, *(id(raw(weight)) for weight in fed.weights))
+    def graph_of(self, weights: Sequence[Any], optimizer: int) -> Change:
+        """The same as a graph, traced once for all who ask, if they give everything in float64."""
+        key = (optimizer, *(id(raw(weight)) for weight in weights))
         if key not in self._changes:
-            self._changes[key] = traced(self.function_of(fed.weights, fed.optimizer))
-        before = [tf.constant(value) for value in fed.before]
-        return [
-            wide(change) for change in self._changes[key](before, [_as_tensor(one, shake) for one in fed.gradients])
-        ]
+            self._changes[key] = traced(self.function_of(weights, optimizer))
+        return self._changes[key]
+
+    def _change(self, fed: Fed, shake: float) -> list[Array]:
+        change = self.graph_of(fed.weights, fed.optimizer)
+        gradients = [_as_tensor(one, shake) for one in fed.gradients]
+        return [wide(found) for found in change([tf.constant(value) for value in fed.before], gradients)]
 
 
 def traced(function: Callable[..., Result]) -> Callable[..., Result]:
@@ -126,7 +129,8 @@ def traced(function: Callable[..., Result]) -> Callable[..., Result]:
     def call(*arguments: Any) -> Result:
         nonlocal chosen
         try:
-            return chosen(*arguments)
+            with as_written():
+                return chosen(*arguments)
         except tf.errors.OpError:
             raise
         except Exception:  # noqa: BLE001 - users' optimizers may raise anything; what is wrong in both is raised below.

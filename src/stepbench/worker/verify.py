@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from pathlib import Path
-from typing import Any
 
 import tensorflow as tf
 
 from stepbench.records.protocol import (
     Agree,
     Agreed,
+    MakeReady,
     MakeTrajectory,
+    Ready,
     Recompute,
     Recomputed,
     Train,
@@ -25,12 +27,13 @@ from stepbench.training.executions import execution_named
 from stepbench.training.feed import stacked
 from stepbench.training.fit_data import Batch, Enough
 from stepbench.training.locate import import_user_module
-from stepbench.training.state import raw
+from stepbench.training.state import TrainState, keeping_functions, raw
 from stepbench.training.task import task_named
 from stepbench.worker.audit import UpdateAudit
 from stepbench.worker.one_step import VariantStep
 from stepbench.worker.reference import TAKEN, ReferenceMaker
 from stepbench.worker.settings import apply_settings
+from stepbench.worker.tensors import AS_WRITTEN, as_written, assign, copy, value_of
 from stepbench.worker.trajectory import Allowance, Target, save_target
 
 NO_ALLOWANCE = Allowance(0.0, [], [], [])
@@ -40,11 +43,16 @@ TEST_EXAMPLES = 2_000
 """Test examples that a training is evaluated on, so that an evaluation stays short."""
 
 
+Beginnings = list[list[tf.Variable]]
+"""What a training begins from: weights, and the variables of each optimizer."""
+
+
 class Reference:
     """Holds the reference's step in every precision between orders."""
 
     def __init__(self, order: MakeTrajectory) -> None:
         use_device(order.device)
+        tf.config.optimizer.set_experimental_options(AS_WRITTEN)
         self._maker = ReferenceMaker(task_named(order.workload, order.data), order.cases, order.seed)
 
     def make(self, order: MakeTrajectory) -> TrajectoryMade:
@@ -61,36 +69,84 @@ class Reference:
 class Verifier:
     """Holds the variant of one case between orders."""
 
-    def __init__(self, order: Agree | Train) -> None:
+    def __init__(self, order: MakeReady | Agree | Train) -> None:
         use_device(order.case.device)
         apply_settings(order.case.settings)
+        with as_written():
+            pass  # Having been told once that graphs are to be rewritten again, TensorFlow makes each ready anew.
         for plugin in order.plugins:
             import_user_module(plugin)
         execution_named(order.case.variant.execution)
         # Level 2 visits the whole set in another order for each seed.
         self._task = task_named(order.workload, order.data)
         self._case = order.case
+        self._seed = order.seed
         self._variant = VariantStep(order.case, self._task, order.seed)
         self._audit: UpdateAudit | None = None
         state = self._variant.observed.state
+        self._first = _digest_of(_beginnings(state))
+        self._is_quick: bool | None = None
+        """Whether quick builds have given what the first one has."""
         self._evaluator = Evaluator(state, self._task.test, order.case.batch_size, TEST_EXAMPLES)
+
+    def make_ready(self) -> Ready:
+        """Have the steps traced and compiled, which takes a deep network most of its time."""
+        self._variant.rehearse(self._like())
+        return Ready()
 
     def agree(self, order: Agree) -> Agreed:
         """Level 1: a call from each point of the trajectory."""
-        like = stacked(self._task.feed.take(order.case.steps_per_call, order.case.batch_size))
-        return Agreed(self._variant.agree(Path(order.folder), like))
+        return Agreed(self._variant.agree(Path(order.folder), self._like()))
+
+    def _like(self) -> Batch:
+        """A batch of the case."""
+        return stacked(self._task.feed.take(self._case.steps_per_call, self._case.batch_size))
 
     def train(self, order: Train) -> Trained:
         """Level 2: a free-running training, with initial weights and data order from the seed alone."""
-        fresh = self._task.build(self._case.variant.precision, order.seed, self._case.batch_size)
-        state = self._variant.observed.state
-        for variable, initial in zip(state.variables, fresh.variables, strict=True):
-            variable.assign(initial)
+        self._begin(order.seed)
         if self._audit is None and self._case.steps_per_call == 1:
             self._audit = UpdateAudit(self._variant.observed, self._variant.twin)
         course = _Course(order, self._variant, self._evaluator, self._audit)
         self._task.feed.each(self._case.batch_size, course.visit, seed=order.seed)
         return Trained(course.curve())
+
+    def _begin(self, seed: int) -> None:
+        """Put the observed step where a fresh build from the seed is; metrics begin anew with each step."""
+        for mine, theirs in zip(_beginnings(self._variant.observed.state), self._fresh(seed), strict=True):
+            copy(theirs, mine)
+
+    def _fresh(self, seed: int) -> Beginnings:
+        """What a training from the seed begins from."""
+        if self._is_quick is None:  # Asked after builds of the same seed, which it must not have to be the first for.
+            quick = self._quickly(self._seed)
+            self._is_quick = _digest_of(quick) == self._first
+            if self._is_quick and seed == self._seed:
+                return quick
+        if self._is_quick:
+            return self._quickly(seed)
+        return _beginnings(self._task.build(self._case.variant.precision, seed, self._case.batch_size))
+
+    def _quickly(self, seed: int) -> Beginnings:
+        """The same for most models: without a trace, and while compiled functions stay."""
+        with keeping_functions():
+            precision, batch_size = self._case.variant.precision, self._case.batch_size
+            return _beginnings(self._task.build(precision, seed, batch_size, for_values=True))
+
+
+def _beginnings(state: TrainState) -> Beginnings:
+    groups = (state.weights, *(optimizer.variables for optimizer in state.optimizers))
+    return [[raw(variable) for variable in group] for group in groups]
+
+
+def _digest_of(beginnings: Beginnings) -> str:
+    """Equal for as many variables of the same shapes with bit-identical values."""
+    digest = hashlib.sha256()
+    for group in beginnings:
+        digest.update(f"{len(group)} variables".encode())
+        for variable in group:
+            digest.update(f"{variable.dtype} {variable.shape}".encode() + value_of(variable).tobytes())
+    return digest.hexdigest()
 
 
 class _Course:
@@ -158,12 +214,10 @@ class _Course:
 
     def _evaluated(self, step: int) -> Test:
         """The figures of now; what an evaluation leaves in a stateful layer is put back."""
-        kept: list[tuple[tf.Variable, Any]] = [
-            (raw(weight), raw(weight).numpy()) for weight in self._variant.state.weights
-        ]
+        weights = self._variant.state.weights
+        kept = [value_of(raw(weight)) for weight in weights]
         figures = {name: _finite(value) for name, value in self._evaluator.run().figures.items()}
-        for variable, value in kept:
-            variable.assign(value)
+        assign(weights, kept)
         return Test(step, loss=figures.pop("loss", None), figures=figures)
 
 
