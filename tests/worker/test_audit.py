@@ -18,6 +18,7 @@ from stepbench.records.cases import EAGER, GRAPH, XLA
 from stepbench.training.state import TrainState
 from stepbench.worker import audit
 from stepbench.worker.audit import UpdateAudit
+from stepbench.worker.twin import traced
 
 pytestmark = pytest.mark.tensorflow
 
@@ -153,7 +154,7 @@ def test_a_check_is_compiled_once_graphs_have_taken_as_long(monkeypatch: pytest.
     times = iter([0.0, 0.2, 1.0, 1.2, 9.0])
     monkeypatch.setattr("stepbench.worker.audit.time", SimpleNamespace(perf_counter=lambda: next(times)))
     monkeypatch.setattr("stepbench.worker.audit.COMPILATION_S", 0.15)
-    run = audit._compiled(check, audit.traced(check), 2)
+    run = audit._compiled(check, traced(check), 2)
     traces = []
     for _ in range(4):
         assert [float(one) for one in run()] == [1.0, 2.0]
