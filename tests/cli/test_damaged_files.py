@@ -12,7 +12,7 @@ from typing import Any
 
 import places
 import pytest
-from builders import ENVIRONMENT, make_case, make_cases, make_events, make_plan
+from builders import ENVIRONMENT, make_case, make_cases, make_events, make_measurement, make_plan, make_run
 from invoking import Invoke
 from paired import make_calibration, make_gate, make_gate_case, make_pairs, noisy_pairs
 
@@ -20,11 +20,17 @@ from stepbench.commands.gate import notes
 from stepbench.errors import StepbenchError
 from stepbench.judge.gate import judge_case, judge_gate
 from stepbench.judge.moderated import estimates
+from stepbench.records.cases import EAGER, GRAPH
 from stepbench.records.gate import RAREST, CalibrationGate, Gate, GateSettings
-from stepbench.records.store import CALIBRATION_FILE, GATE_FILE, JOURNAL_FILE, RUN_FILE, Store
+from stepbench.records.settings import Setting
+from stepbench.records.store import CALIBRATION_FILE, GATE_FILE, JOURNAL_FILE, RUN_FILE, TUNED_FILE, Store
 from stepbench.records.store.files import decode, encode
+from stepbench.records.tune import Change, Disqualified, Heat, Race, Stage
 from stepbench.report.gate import report
 from stepbench.report.summary import summarize
+from stepbench.report.text import as_text
+from stepbench.report.tune import chapters
+from stepbench.report.tuned import summarize_race
 
 KEPT_RUN = places.ROOT / "results" / "20261122-150828-4f90" / RUN_FILE
 KEPT_CASES = ("cifar-cnn/eager/float32/cpu/b64", "cifar-cnn/graph/float32/cpu/b64")
@@ -177,3 +183,36 @@ def test_numbers_out_of_all_proportion_overflow_nothing() -> None:
     assert found.low is not None
     assert found.low < 1e-300
     assert found.high == math.inf
+
+
+@pytest.mark.parametrize("trials", [TRIALS, pytest.param(100 * TRIALS, marks=pytest.mark.slow)])
+def test_a_race_that_was_tampered_with_is_read_or_refused(trials: int, tmp_path: Path) -> None:
+    rng = random.Random(trials)  # noqa: S311 - it spoils.
+    default, slow = make_case(GRAPH), make_case(EAGER)
+    fast = make_case(GRAPH, settings=(Setting("intra_threads", "1"),))
+    seconds = {default: 0.1, slow: 0.3, fast: 0.05}
+    measured = [make_measurement(case, *[[mean, mean * 1.01]] * 8) for case, mean in seconds.items()]
+    ways = (Change(execution=EAGER), Change(settings=fast.settings))
+    heats = [Heat(number, 0, tuple(seconds), 10.0) for number in range(5)]
+    again = [Heat(number, 2, (default, fast), 5.0) for number in range(5, 8)]
+    out = Disqualified(slow.variant, "another loss", 20.0)
+    race = Race(
+        run_id="one",
+        default=default,
+        stages=(Stage("ways", ways),),
+        budget_s=60.0,
+        heats=tuple(heats),
+        again=tuple(again),
+        disqualified=(out,),
+        winner=fast,
+        spent_s=65.0,
+        finished=True,
+    )
+    honest, store, read = json.loads(encode(race)), Store(tmp_path), 0
+    store.write_race(race)
+    for _ in range(trials):
+        (tmp_path / "one" / TUNED_FILE).write_text(json.dumps(spoilt(honest, rng)))
+        with contextlib.suppress(StepbenchError):
+            assert as_text(chapters(summarize_race(store.read_race("one"), make_run(*measured))))
+            read += 1
+    assert read, "what does not matter is passed over"

@@ -9,6 +9,10 @@ import faking
 import pytest
 from fake_worker import SPEED
 from invoking import Invoke
+from processes import soon, workers_of
+
+ASKED = ["--workload", faking.WORKLOAD, "--data", "synthetic", "--execution", "graph", "--precision", "float32"]
+ASKED += ["--steps-per-call", "1", "--setting", f"env:{SPEED}=0.5"]
 
 
 @pytest.fixture
@@ -51,9 +55,7 @@ def test_what_is_printed_is_the_contract_and_can_be_measured_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    asked = ["--workload", faking.WORKLOAD, "--data", "synthetic", "--execution", "graph", "--precision", "float32"]
-    asked += ["--steps-per-call", "1", "--setting", f"env:{SPEED}=0.5"]
-    done = faking.run("tune", *asked, "--budget", "60s", "--format", "json")
+    done = faking.run("tune", *ASKED, "--budget", "60s", "--format", "json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["schema"] == 1
@@ -80,3 +82,27 @@ def test_without_a_race_there_is_nothing_tuned(invoke: Invoke) -> None:
     code, _, errors = invoke("run", "--tuned")
     assert code == 2
     assert "hold one with 'stepbench tune'" in errors
+
+
+def heats(results: Path) -> int:
+    """That the newest race has held so far."""
+    (kept,) = results.glob("2*/tuned.json")
+    return len(json.loads(kept.read_text())["heats"])
+
+
+def test_a_killed_race_leaves_nothing_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    results = tmp_path / "results"
+    asked = [*ASKED, "--budget", "40s"]
+    with faking.command("tune", *asked) as process:
+        assert soon(lambda: bool(list(results.glob("2*/tuned.json"))) and heats(results) > 0, 30)
+        assert soon(lambda: bool(workers_of(process.pid)), 5), "the next heat has begun"
+        workers = workers_of(process.pid)
+        process.kill()
+        process.communicate()
+    assert soon(lambda: not any(worker.is_running() for worker in workers), 2)
+    done = faking.run("tune", "--resume", "latest", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["finished"]
+    assert found["winner"]["id"].endswith(f"env:{SPEED}=0.5")
