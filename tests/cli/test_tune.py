@@ -9,7 +9,7 @@ import faking
 import pytest
 from fake_worker import SPEED
 from invoking import Invoke
-from processes import soon, workers_of
+from processes import ended, soon, workers_of
 
 ASKED = ["--workload", faking.WORKLOAD, "--data", "synthetic", "--execution", "graph", "--precision", "float32"]
 ASKED += ["--steps-per-call", "1", "--setting", f"env:{SPEED}=0.5"]
@@ -100,7 +100,7 @@ def test_a_killed_race_leaves_nothing_and_goes_on(tmp_path: Path, monkeypatch: p
         workers = workers_of(process.pid)
         process.kill()
         process.communicate()
-    assert soon(lambda: not any(worker.is_running() for worker in workers), 2)
+    assert soon(lambda: all(ended(worker.pid) for worker in workers), 2)
     done = faking.run("tune", "--resume", "latest", "--format", "json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
