@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import statistics
 
 from stepbench.judge.statistics import from_logs
 from stepbench.judge.training import Verdict
-from stepbench.judge.tune import costs_of, differences
+from stepbench.judge.tune import Costs, costs_of, differences
+from stepbench.records.cases import Case
 from stepbench.records.store import Run
 from stepbench.records.tune import Race
 from stepbench.report.html.facts import environment_facts, moment
@@ -51,6 +53,18 @@ def tune_page(race: Race, run: Run, found: Tuned) -> str:
     )
 
 
+def _course(race: Race, raced: Costs[Case], case: Case) -> list[tuple[float, float]]:
+    """When each heat of a candidate ended, and how fast it looked by then."""
+    course, seconds, known = [], 0.0, set()
+    for heat in race.heats:
+        seconds += heat.seconds
+        known.add(heat.number)
+        if heat.number in raced[case] and heat.number in raced[race.default]:
+            until = {one: {n: cost for n, cost in raced[one].items() if n in known} for one in (case, race.default)}
+            course.append((seconds, math.exp(statistics.fmean(differences(until, race.default, case)))))
+    return course
+
+
 def _runners(race: Race, run: Run, found: Tuned) -> list[Runner]:
     """All candidates that have a figure, those still racing first, each part fastest first."""
     costs = costs_of(run.measurements, race.training_steps)
@@ -63,5 +77,6 @@ def _runners(race: Race, run: Run, found: Tuned) -> list[Runner]:
         speed = from_logs(differences(raced, race.default, case)) if race.default in raced else None
         if speed:
             is_winner = case.id == found.winner.id
-            runners.append(Runner(names[case.id], speed, len(found_of), left.get(case.id), is_winner))
+            course = _course(race, raced, case)
+            runners.append(Runner(names[case.id], speed, len(found_of), left.get(case.id), is_winner, course))
     return sorted(runners, key=lambda one: (one.left_s is not None, -math.log(one.speedup.value)))
