@@ -94,8 +94,8 @@ def _over_time(runners: Sequence[Runner], default: str) -> Plot:
         name="race-over-time",
         title="The race over time",
         caption=f"How many times as fast as {default} each candidate looked after each of its heats. A line ends where "
-        "its candidate left, in grey, or was not run any more; changes of a later stage begin later. What took more than "
-        f"{FARTHEST} times as long as the fastest is in the table only.",
+        "its candidate left, in grey, or was not run any more; changes of a later stage begin later. What took more"
+        f" than {FARTHEST} times as long as the fastest is in the table only.",
         alternative=f"{len(runners)} candidates, of which {racing} were still racing at the end.",
         heads=("candidate", "after", f"times as fast as {default}"),
         rows=[
