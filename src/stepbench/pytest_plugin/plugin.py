@@ -59,8 +59,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Say what the marker means and begin a session that has measured nothing."""
     config.addinivalue_line(
         "markers",
-        f"{MARKER}(workload, execution, precision, device, batch_size, steps_per_call, data, plugin): the cases that "
-        f"{MEASURED!r} and {VERIFIED!r} stand for, one test each; every argument as the option of 'stepbench run'.",
+        f"{MARKER}(workload, execution, precision, device, batch_size, steps_per_call, setting, data, plugin): "
+        f"the cases that {MEASURED!r} and {VERIFIED!r} stand for, one test each; every argument as the option of "
+        "'stepbench run'.",
     )
     config.stash[_SESSION] = Session(config)
 
