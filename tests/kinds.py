@@ -286,7 +286,6 @@ def decaying() -> Any:
     return optimizers.Adam(optimizers.schedules.ExponentialDecay(0.01, 10, 0.9, staircase=True))
 
 
-ADAM = "adam"
 KINDS: dict[str, Workload | Training] = {
     one.name: one
     for one in (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,19 @@ def refusal_of(store: Store, name: str) -> str:
         store.read(name)
     assert len(str(refusal.value).splitlines()) == 1
     return str(refusal.value)
+
+
+class Memo(Journal):
+    """Takes the events that a journal would."""
+
+    def __init__(self, events: Iterable[Event] = ()) -> None:
+        self.events = list(events)
+
+    def append(self, event: Event) -> None:
+        self.events.append(event)
+
+    def sync(self) -> None:
+        pass
 
 
 class FullDisk:

@@ -105,11 +105,14 @@ def innocent() -> Outcome:
     return run_doctor(PYTHONPROFILEIMPORTTIME="1")
 
 
-def test_spoilers_make_results_untrustworthy(spoiled: Outcome) -> None:
+def test_spoilers_make_results_untrustworthy_and_the_gravest_come_first(spoiled: Outcome) -> None:
     assert spoiled.exit_code == 1, spoiled.errors
     assert spoiled.errors == ""
     assert spoiled.told["verdict"] == "spoiled"
     assert spoiled.told["schema"] == 1
+    order = ["spoils", "hinders", "lacks", "fine"]
+    severities = [order.index(row["severity"]) for row in spoiled.told["findings"]]
+    assert severities == sorted(severities)
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one thread is all that one processor can run")
@@ -124,19 +127,14 @@ def test_onednn_switched_off_is_found(spoiled: Outcome, innocent: Outcome) -> No
     assert what.startswith(f"{ONEDNN}=0 switches oneDNN off" if usual else "it is off")
 
 
-def test_a_busy_processor_is_found(spoiled: Outcome) -> None:
+def test_a_busy_processor_a_missing_plugin_unasked_xla_and_wrong_data_are_found(spoiled: Outcome) -> None:
     ((what, severity),) = spoiled.about("load").items()
     assert severity == "spoils"
     assert "python" in what
-
-
-def test_the_missing_plugin_is_found(spoiled: Outcome) -> None:
     (severity,) = (severity for what, severity in spoiled.about("software").items() if NEEDED in what)
     assert severity == "spoils"
-
-
-def test_xla_compiling_graphs_unasked_is_found(spoiled: Outcome) -> None:
     assert spoiled.about("XLA flags") == {f"{XLA} has XLA compile graphs unasked: graph cases would be XLA's": "spoils"}
+    assert set(spoiled.about("data").values()) == {"spoils"}
 
 
 def test_the_full_disk_is_found(spoiled: Outcome, full_disk: Path | None) -> None:
@@ -145,16 +143,6 @@ def test_the_full_disk_is_found(spoiled: Outcome, full_disk: Path | None) -> Non
     ((what, severity),) = spoiled.about("disk").items()
     assert severity == "spoils"
     assert what.startswith(f"0 MiB are free in {full_disk / 'results'}")
-
-
-def test_data_named_wrongly_is_found(spoiled: Outcome) -> None:
-    assert set(spoiled.about("data").values()) == {"spoils"}
-
-
-def test_the_gravest_come_first(spoiled: Outcome) -> None:
-    order = ["spoils", "hinders", "lacks", "fine"]
-    severities = [order.index(row["severity"]) for row in spoiled.told["findings"]]
-    assert severities == sorted(severities)
 
 
 @pytest.mark.parametrize("area", ["TensorFlow", "software", "threads", "oneDNN", "XLA flags"])

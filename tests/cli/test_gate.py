@@ -134,12 +134,15 @@ def test_the_file_that_differs_was_imported_by_both_sides(found: Found) -> None:
     assert {side.changed_imported for side in sides} == {1}
 
 
-def test_a_slower_step_is_a_regression_of_as_many_pairs_as_it_takes(found: Found) -> None:
+def test_a_slower_step_is_a_regression_of_as_many_pairs_as_it_takes_each_of_fresh_processes(found: Found) -> None:
     mine = found.case("mine")
     assert mine["verdict"] == "regression"
     assert mine["ratio"]["value"] > 1.5
     assert mine["ratio"]["low"] > 1
     assert LOOKS[0] < mine["pairs"] <= LOOKS[-1] + 1
+    pairs = found.case("mine")["pairs"]
+    assert len([name for name in found.logs if "mine" in name and "trace" not in name]) == 2 * pairs
+    assert len([name for name in found.logs if "breaking" in name]) == 2
 
 
 def test_a_head_that_raises_is_broken_with_its_side_and_its_reason_at_once(found: Found) -> None:
@@ -156,7 +159,7 @@ def test_a_base_that_imports_the_working_tree_is_broken_as_it_would_pass_whateve
     assert why.startswith(f"base fails: error: packaged is imported from {place}, which is another revision: ")
 
 
-def test_the_json_is_as_promised_and_the_exit_code_is_a_findings(found: Found) -> None:
+def test_the_json_is_as_promised_and_what_is_stored_judges_alike(found: Found, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.exit_code == 1
     assert set(found.judgement) == {"schema", "verdict", "threshold", "cases"}
     assert (found.judgement["schema"], found.judgement["verdict"]) == (1, "broken")
@@ -165,9 +168,6 @@ def test_the_json_is_as_promised_and_the_exit_code_is_a_findings(found: Found) -
         expected = {"id", "verdict", "ratio", "smallest_detectable", "pairs", "seconds", "why", "explanation"}
         assert set(case) == expected
     assert set(found.case("mine")["ratio"]) == {"value", "low", "high", "confidence"}
-
-
-def test_what_is_stored_judges_as_what_was_printed(found: Found, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(regression, "LOOKS", LOOKS)
     assert msgspec.json.decode(msgspec.json.encode(report(found.gate, judge_gate(found.gate)))) == found.judgement
     for case in found.gate.cases:
@@ -178,18 +178,7 @@ def test_what_is_stored_judges_as_what_was_printed(found: Found, monkeypatch: py
             assert min(pair.base.first_call_s, pair.head.first_call_s) > 0
 
 
-def test_a_page_is_left_with_the_verdict_and_why_head_is_slower(found: Found) -> None:
-    assert found.page.count("matrix product") >= 1
-    assert "Plant a product" in found.page
-
-
-def test_each_pair_is_a_fresh_process_of_each_side(found: Found) -> None:
-    pairs = found.case("mine")["pairs"]
-    assert len([name for name in found.logs if "mine" in name and "trace" not in name]) == 2 * pairs
-    assert len([name for name in found.logs if "breaking" in name]) == 2
-
-
-def test_a_regression_is_explained_by_what_head_planted(found: Found) -> None:
+def test_a_regression_is_explained_by_what_head_planted_also_on_the_page(found: Found) -> None:
     explanation = found.case("mine")["explanation"]
     sides = [explanation[side] for side in ("a", "b")]
     assert [side["revision"] for side in sides] == ["base", "head"]
@@ -198,6 +187,8 @@ def test_a_regression_is_explained_by_what_head_planted(found: Found) -> None:
     assert (first["category"], first["mostly"]) == ("matrix product", "MatMul")
     assert first["difference_s"] > 0
     assert found.case("breaking")["explanation"] is None
+    assert found.page.count("matrix product") >= 1
+    assert "Plant a product" in found.page
 
 
 def test_both_traces_are_kept_where_tensorboard_looks(found: Found) -> None:

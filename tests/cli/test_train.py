@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 import signal
 import subprocess
@@ -35,13 +37,15 @@ def train(*options: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def train_here(*options: str, monkeypatch: pytest.MonkeyPatch) -> object:
-    """Train in this process, which has loaded TensorFlow already; give the exit code."""
-    monkeypatch.setattr(sys, "argv", ["stepbench", "train", *options])
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    return ended.value.code
+def train_here(*options: str) -> tuple[object, str]:
+    """Train in this process, which has loaded TensorFlow already; give the exit code, and what is printed."""
+    printed = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+        patch.setattr(sys, "argv", ["stepbench", "train", *options])
+        patch.setattr(sys, "path", list(sys.path))
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+    return ended.value.code, printed.getvalue()
 
 
 def epochs(lines: list[str]) -> list[str]:
@@ -50,7 +54,9 @@ def epochs(lines: list[str]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def uninterrupted() -> list[str]:
-    return train(*SMALL)
+    code, printed = train_here(*SMALL)
+    assert code == 0
+    return printed.splitlines()
 
 
 def test_training_shows_the_model_each_epoch_the_test_set_and_the_speed(uninterrupted: list[str]) -> None:
@@ -63,9 +69,7 @@ def test_training_shows_the_model_each_epoch_the_test_set_and_the_speed(uninterr
     assert re.fullmatch(r"Trained on [\d ]+ examples a second, first call and input included\.", speed)
 
 
-def test_training_that_was_killed_continues_as_if_it_had_not_been(
-    uninterrupted: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_training_that_was_killed_continues_as_if_it_had_not_been(uninterrupted: list[str], tmp_path: Path) -> None:
     checkpoint = tmp_path / "checkpoints"
     options = (*SMALL, "--checkpoint", str(checkpoint))
     with subprocess.Popen(command(*options), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as training:
@@ -75,15 +79,15 @@ def test_training_that_was_killed_continues_as_if_it_had_not_been(
     assert training.returncode == -signal.SIGKILL
     assert not (checkpoint / "epoch-0003.npz").exists(), "it was killed too late to show anything"
 
-    assert train_here(*options, monkeypatch=monkeypatch) == 0
-    continued = capsys.readouterr().out.splitlines()
+    code, printed = train_here(*options)
+    continued = printed.splitlines()
+    assert code == 0
     assert epochs(continued) == epochs(uninterrupted)
     assert any(line.startswith("(continued from the checkpoint of epoch ") for line in continued)
     assert continued[-2] == uninterrupted[-2]
 
     # A training that is complete has its figures shown again.
-    assert train_here(*options, monkeypatch=monkeypatch) == 0
-    assert epochs(capsys.readouterr().out.splitlines()) == epochs(uninterrupted)
+    assert epochs(train_here(*options)[1].splitlines()) == epochs(uninterrupted)
 
 
 @pytest.mark.slow
@@ -119,7 +123,7 @@ def test_workload_and_step_of_ones_own_are_trained() -> None:
     ],
 )
 def test_wrong_use_is_one_sentence(
-    options: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    options: str, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "broken.py").write_text("1 / 0")
 
@@ -127,9 +131,7 @@ def test_wrong_use_is_one_sentence(
         return text.format(tmp=tmp_path, examples=EXAMPLES)
 
     # What is given twice counts as given last.
-    code = train_here(
-        *SMALL, "--limit", "128", *(filled(option) for option in options.split()), monkeypatch=monkeypatch
-    )
+    code, _ = train_here(*SMALL, "--limit", "128", *(filled(option) for option in options.split()))
     assert code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("stepbench: ")

@@ -62,27 +62,23 @@ def marked(mark: str) -> list[str]:
     return found
 
 
-def test_failed_cases_are_a_finding_and_no_traceback(outcome: Outcome) -> None:
+def test_failed_cases_are_a_finding_each_with_its_typed_failure_and_no_traceback(outcome: Outcome) -> None:
     assert outcome.exit_code == 1
     assert "Traceback" not in outcome.errors
-
-
-def test_a_faulty_case_has_its_typed_failure(outcome: Outcome) -> None:
     for execution, (kind, said) in FAULTY.items():
         failure = outcome[execution].failure
         assert failure is not None, execution
         assert (failure.kind, said in failure.message) == (kind, True), failure
+    (log,) = (outcome.folder / LOGS_FOLDER).glob("*raising*")
+    assert "RuntimeError: planted in the step" in log.read_text()
 
 
-def test_the_others_are_measured_as_if_alone(outcome: Outcome) -> None:
+def test_the_others_are_measured_as_if_alone_and_undisturbed(outcome: Outcome) -> None:
     for execution in INNOCENT:
         measurement = outcome[execution]
         assert measurement.failure is None
         assert [len(replicate.blocks) for replicate in measurement.replicates] == [ROUNDS]
         assert measurement.replicates[0].closing is not None
-
-
-def test_a_thread_that_never_rests_disturbs_no_other_case(outcome: Outcome) -> None:
     # The kernel counts in hundredths of a second.
     assert all(abs(block.leaked_cpu_s) <= 0.02 for block in outcome["graph"].replicates[0].blocks)
 
@@ -103,16 +99,10 @@ def test_the_search_for_survivors_would_find_one() -> None:
             process.kill()
 
 
-def test_a_loss_that_turns_nan_is_kept_as_the_block_it_was_seen_in(outcome: Outcome) -> None:
+def test_what_a_failed_case_had_measured_is_kept(outcome: Outcome) -> None:
     (replicate,) = outcome["nan-later"].replicates
     assert [block.loss for block in replicate.blocks] == [None]
-
-
-def test_what_never_became_ready_has_no_numbers(outcome: Outcome) -> None:
     assert all(not outcome[execution].replicates for execution in FAULTY if execution not in ("nan-later", "retracing"))
-
-
-def test_what_shows_only_at_the_end_is_kept_with_its_blocks(outcome: Outcome) -> None:
     (replicate,) = outcome["retracing"].replicates
     assert len(replicate.blocks) == ROUNDS
     assert replicate.closing is not None
@@ -123,11 +113,6 @@ def test_nothing_is_traced_on_request(outcome: Outcome) -> None:
     assert outcome.run.plan.tracing is None
     assert all(not found.trace and not found.trace_failure for found in outcome.run.measurements)
     assert list((outcome.folder / LOGS_FOLDER).glob("*.trace.log")) == []
-
-
-def test_what_a_worker_printed_is_in_its_log(outcome: Outcome) -> None:
-    (log,) = (outcome.folder / LOGS_FOLDER).glob("*raising*")
-    assert "RuntimeError: planted in the step" in log.read_text()
 
 
 def test_a_finished_run_is_not_measured_again(outcome: Outcome) -> None:

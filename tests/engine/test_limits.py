@@ -8,6 +8,7 @@ import faking
 import msgspec
 import pytest
 from builders import ENVIRONMENT, make_case, make_events, make_failed, make_plan
+from stored import Memo
 
 from stepbench.commands import run as commands
 from stepbench.commands.run import measure_run
@@ -42,19 +43,6 @@ PLAN = make_plan(
 )
 
 
-class Memo(Journal):
-    """Takes the events that a journal would."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-
-    def append(self, event: Event) -> None:
-        self.events.append(event)
-
-    def sync(self) -> None:
-        pass
-
-
 def all_blocks() -> list[Event]:
     """What the workers of the whole plan report."""
     teams = remaining_teams(PLAN, ())
@@ -83,12 +71,9 @@ def found(run: Run, case: Case) -> Measurement:
     return next(measurement for measurement in run.measurements if measurement.case == case)
 
 
-def test_each_cases_work_is_that_of_its_precision_and_batch_size(run: Run) -> None:
+def test_cases_are_counted_and_the_device_measured_in_the_dtypes_of_the_plan(run: Run) -> None:
     for case in CASES:
         assert found(run, case).work == Work(1e6 * case.batch_size, 1e6, 320)
-
-
-def test_the_device_is_measured_in_the_dtypes_of_the_plan(run: Run) -> None:
     (device,) = run.attainable
     assert device == Attainable(Device.CPU, {"float32": 1e11, "bfloat16": 1e11}, 1e10)
 
@@ -102,13 +87,10 @@ def test_a_workload_that_cannot_be_counted_costs_its_cases_their_count_and_no_mo
     assert run.finished is not None
 
 
-def test_what_was_found_is_on_disk(store: Store, run: Run) -> None:
+def test_what_was_found_is_on_disk_also_of_an_unfinished_run(store: Store, run: Run) -> None:
     assert store.read(run.run_id) == run
     assert not (store.folder(run.run_id) / JOURNAL_FILE).exists()
     assert [path.name for path in (store.folder(run.run_id) / LOGS_FOLDER).iterdir()] == ["cpu.assess.log"]
-
-
-def test_an_unfinished_run_keeps_what_its_devices_attain(store: Store, run: Run) -> None:
     unfinished = msgspec.structs.replace(run, run_id="unfinished", finished=None)
     store.write(unfinished)
     assert store.read("unfinished").attainable == run.attainable

@@ -67,10 +67,15 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     return Outcome(done.returncode, done.stdout, done.stderr, folder, Store(results).read(run.run_id))
 
 
-def test_cases_that_could_not_be_traced_are_a_finding_and_no_traceback(outcome: Outcome) -> None:
+def test_cases_that_could_not_be_traced_are_a_finding_with_their_reasons_and_no_traceback(outcome: Outcome) -> None:
     assert outcome.exit_code == 1
     assert "Traceback" not in outcome.errors
     assert outcome.run.finished is not None
+    text = " ".join(outcome.output.split())
+    assert "it marks no steps" in text
+    assert "RuntimeError: planted in the step" in text
+    assert drafts(outcome.folder) == []
+    assert [found.failure for found in outcome.run.measurements] == [None] * 6
 
 
 def test_a_trace_that_is_refused_once_is_made_again_by_a_fresh_process(outcome: Outcome) -> None:
@@ -105,24 +110,10 @@ def test_a_step_that_raises_fails_alone(outcome: Outcome) -> None:
     assert len(outcome.logs(RAISING)) == 1
 
 
-def test_a_failed_trace_is_no_failure_of_its_case(outcome: Outcome) -> None:
-    assert [found.failure for found in outcome.run.measurements] == [None] * 6
-
-
 def test_a_resumed_run_traces_nothing_again_that_has_a_trace_or_has_failed(outcome: Outcome) -> None:
     assert outcome[DONE].trace == EARLIER
     assert outcome[TRIED_BEFORE].trace_failure == REFUSED
     assert outcome.logs(DONE) == outcome.logs(TRIED_BEFORE) == []
-
-
-def test_no_draft_of_a_trace_is_left(outcome: Outcome) -> None:
-    assert drafts(outcome.folder) == []
-
-
-def test_the_reasons_are_given_with_the_table(outcome: Outcome) -> None:
-    text = " ".join(outcome.output.split())
-    assert "it marks no steps" in text
-    assert "RuntimeError: planted in the step" in text
 
 
 @pytest.mark.usefixtures("fake_workers")

@@ -107,36 +107,28 @@ def blocks_of(run: Run) -> Blocks:
     ]
 
 
-def test_an_interrupted_run_says_in_one_line_how_to_go_on(story: Story) -> None:
+def test_an_interrupted_run_says_in_one_line_how_to_go_on_and_a_killed_one_nothing(story: Story) -> None:
     assert story.interrupted.exit_code == 130
     (line,) = story.interrupted.errors.splitlines()
     assert f"--resume {story.folder.name}" in line
-
-
-def test_killing_means_killing(story: Story) -> None:
     assert story.killed.exit_code == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("end", ["interrupted", "killed"])
-def test_workers_were_stopped_when_the_signal_came_and_none_survives(story: Story, end: str) -> None:
+def test_workers_were_stopped_when_the_signal_came_none_survives_and_what_was_measured_is_kept(
+    story: Story, end: str
+) -> None:
     ended: Stopped = getattr(story, end)
     assert ended.stopped_workers >= len(EXECUTIONS) - 1
     assert ended.survivors == []
-
-
-def test_each_command_measured_a_part(story: Story) -> None:
-    parts = (len(story.interrupted.journal), len(story.killed.journal), len(blocks_of(story.run)))
-    assert 0 < parts[0] < parts[1] < parts[2]
-
-
-@pytest.mark.parametrize("end", ["interrupted", "killed"])
-def test_what_was_measured_before_is_kept_unchanged(story: Story, end: str) -> None:
     ended: Stopped = getattr(story, end)
     after = blocks_of(story.run)
     assert all(block in after for block in ended.journal)
 
 
-def test_what_was_measured_before_is_not_measured_again(story: Story) -> None:
+def test_each_command_measures_a_part_and_nothing_again(story: Story) -> None:
+    parts = (len(story.interrupted.journal), len(story.killed.journal), len(blocks_of(story.run)))
+    assert 0 < parts[0] < parts[1] < parts[2]
     keys = Counter((case, replicate, block.round) for case, replicate, block in blocks_of(story.run))
     planned = Counter(case.id for case in blocks_of_a_round(story.run.plan.cases))
     assert all(count <= planned[case] for (case, *_), count in keys.items())
@@ -156,21 +148,15 @@ def test_fresh_processes_continue_under_numbers_of_their_own(story: Story) -> No
         assert closed == {0: False, 2: False, 4: True, 1: True}
 
 
-def test_the_resumed_run_is_complete(story: Story) -> None:
+def test_the_resumed_run_is_complete_and_each_case_traced_unasked(story: Story) -> None:
     assert story.exit_code == 0
     assert story.run.finished is not None
     assert all(measurement.failure is None for measurement in story.run.measurements)
     assert not (story.folder / JOURNAL_FILE).exists()
-
-
-def test_each_case_is_traced_unasked(story: Story) -> None:
     for measurement in story.run.measurements:
         assert measurement.trace is not None
         assert measurement.trace.path == session_of(measurement.case.id)
         assert len(list((story.folder / measurement.trace.path).glob("*.xplane.pb"))) == 1
-
-
-def test_the_input_pipeline_is_left_out_on_request_also_when_resumed(story: Story) -> None:
     replicates = [replicate for measurement in story.run.measurements for replicate in measurement.replicates]
     assert all(replicate.closing is None or replicate.closing.input_wait is None for replicate in replicates)
 

@@ -21,10 +21,7 @@ ROUNDS = 2
 INNOCENT = ("graph", "chatty", "untidy")
 FAULTY = {
     "raising": (FailureKind.ERROR, "RuntimeError: planted in the step"),
-    "unbuildable": (FailureKind.ERROR, "ValueError: planted in the factory"),
     "quitting": (FailureKind.CRASH, "exited with code 7"),
-    "hoarding": (FailureKind.OUT_OF_MEMORY, "out of memory"),
-    "exhausting": (FailureKind.OUT_OF_MEMORY, "planted in the step"),
     "nan": (FailureKind.NON_FINITE, "after the first step"),
     "nan-later": (FailureKind.NON_FINITE, "steps"),
     "retracing": (FailureKind.NOT_PROVED, "traced again while it was timed"),
@@ -48,47 +45,35 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     return Outcome(done.returncode, results)
 
 
-def test_a_faulty_variant_has_its_typed_failure(outcome: Outcome) -> None:
+def test_a_faulty_variant_has_its_typed_failure_and_its_traceback_in_its_log(outcome: Outcome) -> None:
     assert outcome.exit_code == 1
     for execution, (kind, said) in FAULTY.items():
         failure = outcome[execution].failure
         assert failure is not None, execution
         assert (failure.kind, said in failure.message) == (kind, True), failure
+    (log,) = (outcome.folder / LOGS_FOLDER).glob("*raising*")
+    assert "RuntimeError: planted in the step" in log.read_text()
 
 
-def test_the_others_are_measured_as_if_alone(outcome: Outcome) -> None:
+def test_the_others_are_measured_as_if_alone_whatever_they_print(outcome: Outcome) -> None:
     for execution in INNOCENT:
         measurement = outcome[execution]
         assert measurement.failure is None
         assert [len(replicate.blocks) for replicate in measurement.replicates] == [ROUNDS]
         assert all(block.loss is not None for block in measurement.replicates[0].blocks)
-
-
-def test_a_thread_that_never_rests_disturbs_no_other_case(outcome: Outcome) -> None:
     # The kernel counts in hundredths of a second.
     blocks = [block for name in ("graph", "chatty") for block in outcome[name].replicates[0].blocks]
     assert all(abs(block.leaked_cpu_s) <= 0.02 for block in blocks)
+    (log,) = (outcome.folder / LOGS_FOLDER).glob("*chatty*")
+    assert log.read_text().count("printed, not sent") > 10_000
 
 
-def test_a_loss_that_turns_nan_is_kept_as_the_block_it_was_seen_in(outcome: Outcome) -> None:
+def test_what_a_failed_variant_had_measured_is_kept(outcome: Outcome) -> None:
     (replicate,) = outcome["nan-later"].replicates
     assert replicate.evidence.loss is not None
     assert replicate.blocks[-1].loss is None
-
-
-def test_traces_during_timing_are_counted(outcome: Outcome) -> None:
     (replicate,) = outcome["retracing"].replicates
     assert replicate.evidence.traces == 1
     assert replicate.closing is not None
     # At least one call a block.
     assert replicate.closing.traces >= ROUNDS
-
-
-def test_what_users_print_is_in_the_log_and_not_taken_for_a_reply(outcome: Outcome) -> None:
-    (log,) = (outcome.folder / LOGS_FOLDER).glob("*chatty*")
-    assert log.read_text().count("printed, not sent") > 10_000
-
-
-def test_a_worker_whose_step_raised_left_its_traceback_in_its_log(outcome: Outcome) -> None:
-    (log,) = (outcome.folder / LOGS_FOLDER).glob("*raising*")
-    assert "RuntimeError: planted in the step" in log.read_text()

@@ -24,6 +24,11 @@ def with_head(count: int = 5, slowdown: float = 0.0, **facts: Any) -> tuple[Pair
     return noisy_pairs(slowdown, count, head=msgspec.structs.replace(FACTS, **facts))
 
 
+def with_both(fact: str, base: float, head: float) -> tuple[Pair, ...]:
+    sides = (msgspec.structs.replace(FACTS, **{fact: value}) for value in (base, head))
+    return noisy_pairs(**dict(zip(("base", "head"), sides, strict=True)))
+
+
 def rarely_slow(count: int, times: float, base_too: bool = False) -> tuple[Pair, ...]:  # noqa: FBT001, FBT002
     """One quad of each pair takes much longer; the usual step is the same."""
     slow = STEP_S * times
@@ -65,42 +70,11 @@ def test_growth_that_one_more_pair_does_not_show_passes() -> None:
 INNOCENT: dict[str, tuple[Pair, ...]] = {
     "the same": noisy_pairs(),
     "less memory": with_head(peak_memory_bytes=50 * MEBIBYTE),
-    "a large share of little memory": tuple(
-        msgspec.structs.replace(
-            pair,
-            base=msgspec.structs.replace(FACTS, peak_memory_bytes=10 * MEBIBYTE),
-            head=msgspec.structs.replace(FACTS, peak_memory_bytes=20 * MEBIBYTE),
-        )
-        for pair in noisy_pairs()
-    ),
-    "much memory, but a small share": tuple(
-        msgspec.structs.replace(
-            pair,
-            base=msgspec.structs.replace(FACTS, peak_memory_bytes=1000 * MEBIBYTE),
-            head=msgspec.structs.replace(FACTS, peak_memory_bytes=1050 * MEBIBYTE),
-        )
-        for pair in noisy_pairs()
-    ),
-    "a large share of a short first call": tuple(
-        msgspec.structs.replace(
-            pair,
-            base=msgspec.structs.replace(FACTS, first_call_s=0.1),
-            head=msgspec.structs.replace(FACTS, first_call_s=0.2),
-        )
-        for pair in noisy_pairs()
-    ),
-    "a long first call, longer by a small share": tuple(
-        msgspec.structs.replace(
-            pair,
-            base=msgspec.structs.replace(FACTS, first_call_s=20.0),
-            head=msgspec.structs.replace(FACTS, first_call_s=21.0),
-        )
-        for pair in noisy_pairs()
-    ),
-    "memory unknown": tuple(
-        msgspec.structs.replace(pair, base=msgspec.structs.replace(FACTS, peak_memory_bytes=0))
-        for pair in noisy_pairs()
-    ),
+    "a large share of little memory": with_both("peak_memory_bytes", 10 * MEBIBYTE, 20 * MEBIBYTE),
+    "much memory, but a small share": with_both("peak_memory_bytes", 1000 * MEBIBYTE, 1050 * MEBIBYTE),
+    "a large share of a short first call": with_both("first_call_s", 0.1, 0.2),
+    "a long first call, longer by a small share": with_both("first_call_s", 20.0, 21.0),
+    "memory unknown": with_both("peak_memory_bytes", 0, FACTS.peak_memory_bytes),
     "fewer traces": with_head(functions_traced=0),
     "one pair traced again": (*with_head(1, functions_traced=2), *noisy_pairs()[1:]),
     "rare slow steps of both": rarely_slow(5, 50, base_too=True),

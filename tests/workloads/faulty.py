@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 import threading
 from typing import TYPE_CHECKING
 
-import psutil
 import tensorflow as tf
 
 import stepbench
@@ -35,37 +33,10 @@ def raising(_: TrainState) -> Step:
     return step
 
 
-@stepbench.variant("unbuildable")
-def unbuildable(_: TrainState) -> Step:
-    raise ValueError("planted in the factory")
-
-
 @stepbench.variant("quitting")
 def quitting(_: TrainState) -> Step:
     def step(_x: tf.Tensor, _y: tf.Tensor) -> tf.Tensor:
         sys.exit(7)
-
-    return step
-
-
-@stepbench.variant("hoarding")
-def hoarding(_: TrainState) -> Step:
-    def step(_x: tf.Tensor, _y: tf.Tensor) -> tf.Tensor:
-        # This process, and not the machine, is to run out.
-        used = psutil.Process().memory_info().vms
-        resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 28), resource.RLIM_INFINITY))
-        hoard = []
-        while True:
-            hoard.append(bytearray(1 << 24))
-
-    return step
-
-
-@stepbench.variant("exhausting")
-def exhausting(_: TrainState) -> Step:
-    def step(_x: tf.Tensor, _y: tf.Tensor) -> tf.Tensor:
-        # A real one takes TensorFlow ten seconds of trying again.
-        raise tf.errors.ResourceExhaustedError(None, None, "planted in the step")
 
     return step
 
