@@ -6,14 +6,14 @@ import contextlib
 import dataclasses
 import functools
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import kinds
 import tensorflow as tf
 
-from stepbench.records.cases import Case, Device, Precision, Variant
+from stepbench.records.cases import GRAPH, Case, Device, Precision, Variant
 from stepbench.records.verify import Agreement, Fault
 from stepbench.training import planted as planted  # noqa: PLC0414 - imported to register the planted bugs.
 from stepbench.training.devices import use_device
@@ -56,9 +56,15 @@ def with_optimizer(kind: str, optimizer: str) -> Workload:
     return dataclasses.replace(workload, name=f"{kind} {optimizer}", optimizer=kinds.OPTIMIZERS[optimizer])
 
 
+def trajectory(workload: Kind, cases: Sequence[Case]) -> tuple[Path, TrajectoryHeader]:
+    """The trajectory for these cases, and what there is to know of it."""
+    return _made(workload, tuple(sorted({(case.variant.precision.value, case.steps_per_call) for case in cases})))
+
+
 @functools.cache
-def trajectory(workload: Kind, cases: tuple[Case, ...]) -> tuple[Path, TrajectoryHeader]:
-    """The trajectory for these cases, which is made once, and what there is to know of it."""
+def _made(workload: Kind, wanted: tuple[tuple[str, int], ...]) -> tuple[Path, TrajectoryHeader]:
+    """Of precisions and steps a call, whatever execution takes them: each is made once."""
+    cases = [case_of(GRAPH, precision, steps) for precision, steps in wanted]
     folder = Path(tempfile.mkdtemp(prefix="trajectory-"))
     with own_tapes():
         header = ReferenceMaker(open_task(workload, SOURCE), cases, seed=0).make(POINTS, folder)
@@ -67,7 +73,7 @@ def trajectory(workload: Kind, cases: tuple[Case, ...]) -> tuple[Path, Trajector
 
 def agreement(workload: Kind, case: Case, *others: Case) -> Agreement:
     """Level 1 of a case, from a trajectory that is made for it and others."""
-    folder, _ = trajectory(workload, (*others, case) if others else (case,))
+    folder, _ = trajectory(workload, (*others, case))
     return agreement_from(folder, workload, case)
 
 

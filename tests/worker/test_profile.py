@@ -14,6 +14,7 @@ import msgspec
 import places
 import pytest
 import tensorflow as tf
+from marks import few
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
 from stepbench.judge import proof
@@ -48,6 +49,9 @@ CASES = {
     "graph in a loop": (GRAPH, STEPS_PER_CALL),
     "xla in a loop": (XLA, STEPS_PER_CALL),
 }
+
+
+USUAL = few("eager", "graph", "graph in a loop", "xla in a loop", of=CASES)
 
 
 @dataclass(frozen=True)
@@ -97,8 +101,8 @@ def traced(tmp_path_factory: pytest.TempPathFactory) -> Capture:
     return capture
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_a_real_trace_holds_the_steps_asked_for_and_is_accepted(traced: Capture, name: str) -> None:
+@pytest.mark.parametrize("name", USUAL)
+def test_a_real_trace_holds_the_steps_asked_for_is_accepted_and_can_be_shown(traced: Capture, name: str) -> None:
     found = traced(name)
     facts = found.trace.facts
     calls = SETTINGS.calls(found.case)
@@ -106,46 +110,25 @@ def test_a_real_trace_holds_the_steps_asked_for_and_is_accepted(traced: Capture,
     assert facts.steps == tuple(range(calls + SETTINGS.left_out))
     assert facts.overview_steps == calls
     assert found.refusal() == ""
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_each_of_the_viewers_tools_can_show_a_real_trace(traced: Capture, name: str) -> None:
-    tools = traced(name).trace.facts.tools
+    tools = facts.tools
     assert {"overview_page", "trace_viewer@", "framework_op_stats"} <= set(tools)
     assert [why for why in tools.values() if why] == []
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_the_operations_of_a_step_add_up_to_it(traced: Capture, name: str) -> None:
-    trace = traced(name).trace
+@pytest.mark.parametrize("name", USUAL)
+def test_the_operations_of_a_step_add_up_to_it_and_are_found_in_every_part(traced: Capture, name: str) -> None:
+    found = traced(name)
+    trace = found.trace
     assert sum(operation.seconds for operation in trace.operations) == pytest.approx(trace.step_s)
     assert trace.step_s > 0
     assert trace.untraced_step_s > 0
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_every_part_of_the_step_has_time(traced: Capture, name: str) -> None:
-    parts = break_down(traced(name).trace).by_part()
+    parts = break_down(trace).by_part()
     assert [part for part in ("forward", "loss", "backward", "update", "metrics") if not parts[part] > 0] == []
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_the_matrix_products_of_one_step_are_found_also_inside_loops(traced: Capture, name: str) -> None:
-    products = [
-        operation for operation in traced(name).trace.operations if category_of(operation) is Category.MATRIX_PRODUCT
-    ]
+    products = [operation for operation in trace.operations if category_of(operation) is Category.MATRIX_PRODUCT]
     assert sum(product.calls for product in products) == pytest.approx(PRODUCTS)
     assert {product.part for product in products} == {"forward", "backward"}
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_operations_of_xla_are_found_where_xla_runs(traced: Capture, name: str) -> None:
-    found = traced(name)
-    if found.case.variant.execution == XLA:
-        assert found.trace.facts.modules > 0
-        assert found.trace.facts.xla_events > 0
-    else:
-        assert found.trace.facts.xla_events == 0
+    in_xla = found.case.variant.execution == XLA
+    assert (trace.facts.modules > 0, trace.facts.xla_events > 0) == (in_xla, in_xla)
 
 
 def test_a_trace_of_one_step_has_as_many_more_as_the_viewer_needs(traced: Capture, tmp_path: Path) -> None:
@@ -192,13 +175,13 @@ def test_a_trace_of_another_case_is_refused(traced: Capture) -> None:
     assert f"its steps belong to {traced('eager').case.id}, not to {traced('graph').case.id}" in said
 
 
-@pytest.mark.parametrize("name", ["eager", "graph", "graph in a loop"])
+@pytest.mark.parametrize("name", ["eager", "graph in a loop"])
 def test_a_trace_without_xla_does_not_pass_for_one_with(traced: Capture, name: str) -> None:
     found = traced(name)
     assert "it shows no XLA module" in refusal(found.case, found.trace, claims=XLA)
 
 
-@pytest.mark.parametrize("name", ["eager", "graph", "xla"])
+@pytest.mark.parametrize("name", ["eager", "xla in a loop"])
 def test_a_trace_cut_off_anywhere_is_damaged_or_refused(traced: Capture, name: str, tmp_path: Path) -> None:
     found = traced(name)
     content = found.file.read_bytes()

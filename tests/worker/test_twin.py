@@ -110,7 +110,11 @@ FAULTS: dict[str, tuple[Plant, bool, tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize(
-    ("fault", "optimizer"), [(fault, optimizer) for fault, (*_, all_of) in FAULTS.items() for optimizer in all_of]
+    ("fault", "optimizer"),
+    few(
+        *((fault, usual) for fault, (*_, (usual, *_)) in FAULTS.items()),
+        of=[(fault, optimizer) for fault, (*_, all_of) in FAULTS.items() for optimizer in all_of],
+    ),
 )
 def test_a_fault_in_its_arithmetic_is_seen(fault: str, optimizer: str) -> None:
     plant, each_step, _ = FAULTS[fault]
