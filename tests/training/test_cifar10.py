@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from stepbench.errors import StepbenchError
-from stepbench.training import cifar10
 from stepbench.training.cifar10 import load_cifar10
 from stepbench.training.data import load_images, resolve_source
 from stepbench.training.workload import Dataset
@@ -221,7 +220,3 @@ def test_an_endless_file_is_refused_without_filling_the_memory(tmp_path: Path) -
     (tmp_path / "data_batch_1").symlink_to("/dev/zero")
     with pytest.raises(StepbenchError, match="data_batch_1 is not the published file"):
         load_cifar10(tmp_path, limit=1)
-
-
-def test_the_largest_published_file_is_read_whole(real: Path) -> None:
-    assert max((real / name).stat().st_size for name in NAMES) < cifar10._READ_AT_MOST

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -46,16 +45,18 @@ def metric_names(model: keras.Model, *, one_hot: bool = False) -> list[str]:
     return list(model.get_metrics_result())
 
 
-def test_a_bare_model_is_a_classifier_trained_by_adam() -> None:
+def test_a_model_keeps_what_it_was_compiled_with_and_a_bare_one_is_a_classifier_trained_by_adam() -> None:
     model, replaced = compiled_model(workload())
     assert isinstance(model.optimizer, keras.optimizers.Adam)
     assert (type(model.loss), model.loss.get_config()["from_logits"], replaced) == (Sparse, True, ())
     assert metric_names(model) == ["loss", "accuracy"]
-
-
-def test_a_compiled_model_keeps_what_it_was_compiled_with() -> None:
     model, replaced = compiled_model(workload(compiled))
     assert (float(model.optimizer.learning_rate), replaced) == (0.25, ())
+    assert metric_names(model) == ["loss", "accuracy"]
+    model, replaced = compiled_model(workload(compiled, optimizer="adam"))
+    assert replaced == ("optimizer",)
+    assert isinstance(model.optimizer, keras.optimizers.Adam)
+    assert isinstance(model.loss, Sparse)
     assert metric_names(model) == ["loss", "accuracy"]
 
 
@@ -93,14 +94,6 @@ def test_a_bare_model_with_a_loss_of_its_own_has_no_metric_that_it_did_not_ask_f
     assert metric_names(model) == ["loss", "accuracy"]
 
 
-def test_what_is_replaced_alone_changes() -> None:
-    model, replaced = compiled_model(workload(compiled, optimizer="adam"))
-    assert replaced == ("optimizer",)
-    assert isinstance(model.optimizer, keras.optimizers.Adam)
-    assert isinstance(model.loss, Sparse)
-    assert metric_names(model) == ["loss", "accuracy"]
-
-
 def test_an_optimizer_that_several_models_share_serves_each() -> None:
     shared = keras.optimizers.SGD(0.1, momentum=0.9)
 
@@ -126,16 +119,3 @@ def test_one_model_handed_out_twice_is_refused() -> None:
 def test_what_is_no_model_is_refused() -> None:
     with pytest.raises(stepbench.StepbenchError, match=r"model\(\) gave a list: it must give a keras\.Model\."):
         compiled_model(workload(list))
-
-
-def test_models_of_any_make_are_told_apart_from_their_builders() -> None:
-    """A model is callable itself; what a user gives as ``model`` is called, once for each build."""
-    calls = itertools.count()
-
-    def model() -> keras.Model:
-        next(calls)
-        return compiled()
-
-    compiled_model(workload(model))
-    compiled_model(workload(model))
-    assert next(calls) == 2

@@ -76,12 +76,9 @@ def test_rows_of_unlike_lengths_are_what_fit_makes_of_them() -> None:
     assert batch_size_of(taken[1]) == 2
 
 
-def test_a_small_set_goes_round_without_a_gap() -> None:
+def test_a_small_set_goes_round_without_a_gap_and_a_pass_shows_whole_batches_only() -> None:
     taken = feed_of(fit_data(TEN)).take(4, 4)
     assert [batch.numpy().tolist() for batch in taken] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 0, 1], [2, 3, 4, 5]]
-
-
-def test_a_pass_shows_whole_batches_only() -> None:
     assert numbers(feed_of(fit_data(TEN)), 4) == [[0, 1, 2, 3], [4, 5, 6, 7]]
     pipeline = tf.data.Dataset.from_tensor_slices(TEN).batch(4)
     assert numbers(feed_of(fit_data(pipeline)), 4) == [[0, 1, 2, 3], [4, 5, 6, 7]]
@@ -125,8 +122,11 @@ def test_a_pipelines_own_batch_size_is_its_own(pipeline: Callable[[], Any], batc
     assert [batch_size_of(batch) for batch in feed.take(7, batch_size)] == [batch_size] * 7
 
 
-def test_steps_per_epoch_decide_how_much_an_endless_pipeline_has() -> None:
+def test_an_epoch_is_what_a_generator_has_or_as_many_steps_as_are_asked_for() -> None:
     assert feed_of(FitData(endless(), steps_per_epoch=4)).examples == 12
+    assert len(numbers(feed_of(fit_data(counted(3))), 2)) == 3
+    feed = feed_of(FitData(counted(5), steps_per_epoch=2))
+    assert [numbers(feed, 2), numbers(feed, 2)] == [[[0, 0], [1, 1]], [[2, 2], [3, 3]]]
 
 
 def test_tf_data_is_rebatched_and_others_are_refused() -> None:
@@ -152,22 +152,13 @@ def test_a_generator_gives_each_batch_once_and_as_fit_takes_it() -> None:
     assert [part.dtype for part in taken[0] if part is not None] == [part.dtype for part in expected]
 
 
-def test_a_generator_that_ends_early_is_one_sentence() -> None:
+def test_data_that_ends_early_is_one_sentence() -> None:
     feed = feed_of(fit_data(counted(3)))
     feed.take(1, 2)
     with pytest.raises(stepbench.StepbenchError, match="The data ended after 3 batches: give a pipeline that can be"):
         feed.take(5, 2)
     with pytest.raises(stepbench.StepbenchError, match="The data ended after 0 batches"):
         feed_of(fit_data(counted(0)))
-
-
-def test_an_epoch_of_a_generator_is_what_it_has_or_as_many_steps_as_are_asked_for() -> None:
-    assert len(numbers(feed_of(fit_data(counted(3))), 2)) == 3
-    feed = feed_of(FitData(counted(5), steps_per_epoch=2))
-    assert [numbers(feed, 2), numbers(feed, 2)] == [[[0, 0], [1, 1]], [[2, 2], [3, 3]]]
-
-
-def test_a_pipeline_without_a_batch_is_one_sentence() -> None:
     with pytest.raises(stepbench.StepbenchError, match="The data ended after 0 batches"):
         feed_of(fit_data(tf.data.Dataset.range(0).batch(2)))
 

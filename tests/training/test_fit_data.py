@@ -22,12 +22,14 @@ use_device(Device.CPU)  # While tests are collected: later TensorFlow may have s
 TEN = np.arange(10)
 
 
-def test_a_tuple_holds_inputs_targets_and_weights() -> None:
+def test_a_tuple_holds_inputs_targets_and_weights_and_strings_become_tensors() -> None:
     data = fit_data((TEN, {"a": TEN}, TEN / 10))
     assert data.is_arrays
     assert (data.x is TEN, list(data.y), data.sample_weight[1]) == (True, ["a"], 0.1)
     assert fit_data(TEN).y is None
     assert fit_data({"a": TEN, "b": (TEN,)}).is_arrays
+    assert fit_data(np.array(["a", "b"])).x.dtype == tf.string
+    assert fit_data(np.array(["a", "b"], dtype=object)).x.dtype == tf.string
 
 
 @pytest.mark.parametrize(
@@ -37,11 +39,6 @@ def test_a_tuple_holds_inputs_targets_and_weights() -> None:
 )
 def test_a_pipeline_is_no_array(pipeline: Any) -> None:
     assert not fit_data(pipeline).is_arrays
-
-
-def test_strings_become_tensors_as_fit_takes_them() -> None:
-    assert fit_data(np.array(["a", "b"])).x.dtype == tf.string
-    assert fit_data(np.array(["a", "b"], dtype=object)).x.dtype == tf.string
 
 
 @pytest.mark.parametrize("given", [(TEN, TEN[:9]), ({"a": TEN, "b": TEN[:9]},), (TEN, TEN, TEN[:1])])

@@ -63,13 +63,11 @@ def test_workload_is_found_in_a_file(attribute: str, mine: Path) -> None:
     assert load_workload(f"{mine}:{attribute}").name == "mine"
 
 
-def test_workload_is_found_in_a_relative_file(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workload_is_found_in_a_relative_file_and_in_a_module_of_the_working_folder(
+    mine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(mine.parent)
     assert load_workload("my_workloads.py:ready").name == "mine"
-
-
-def test_workload_is_found_in_a_module_of_the_working_folder(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(mine.parent)
     assert load_workload("my_workloads:ready").name == "mine"
 
 
@@ -86,29 +84,28 @@ def test_locator_of_no_known_form_is_refused(locator: str) -> None:
     )
 
 
-def test_attribute_that_is_missing_is_refused(mine: Path) -> None:
-    assert refusal(f"{mine}:absent") == f"{mine} has no attribute 'absent': name the workload it defines."
+MISSING = "takes() missing 1 required positional argument: 'argument'."
+NO_WORKLOAD = "it must be a stepbench.Workload, a stepbench.Training or a callable that returns one."
 
 
-@pytest.mark.parametrize(("attribute", "kind"), [("number", "int"), ("wrong", "str")])
-def test_what_is_no_workload_is_refused(attribute: str, kind: str, mine: Path) -> None:
-    expected = "it must be a stepbench.Workload, a stepbench.Training or a callable that returns one."
-    assert refusal(f"{mine}:{attribute}") == f"{mine}:{attribute} is a {kind}: {expected}"
-
-
-def test_callable_that_raises_is_one_sentence(mine: Path) -> None:
-    assert refusal(f"{mine}:fails") == f"Calling {mine}:fails raised ValueError: no luck."
-    assert f"Calling {mine}:takes raised TypeError: " in refusal(f"{mine}:takes")
-    assert refusal(f"{mine}:refuses") == "Not today."
-
-
-def test_file_that_is_missing_is_refused(tmp_path: Path) -> None:
-    file = tmp_path / "absent.py"
-    assert refusal(f"{file}:x") == f"There is no file {file}: give the path of the Python file that defines it."
-
-
-def test_module_that_is_missing_is_refused() -> None:
-    assert refusal("absent.module:x") == "Importing absent.module raised ModuleNotFoundError: No module named 'absent'."
+@pytest.mark.parametrize(
+    ("locator", "sentence"),
+    [
+        ("{mine}:absent", "{mine} has no attribute 'absent': name the workload it defines."),
+        ("{mine}:number", "{mine}:number is a int: " + NO_WORKLOAD),
+        ("{mine}:wrong", "{mine}:wrong is a str: " + NO_WORKLOAD),
+        ("{mine}:fails", "Calling {mine}:fails raised ValueError: no luck."),
+        (
+            "{mine}:takes",
+            "Calling {mine}:takes raised TypeError: takes() missing 1 required positional argument: 'argument'.",
+        ),
+        ("{mine}:refuses", "Not today."),
+        ("{mine}.py:x", "There is no file {mine}.py: give the path of the Python file that defines it."),
+        ("absent.module:x", "Importing absent.module raised ModuleNotFoundError: No module named 'absent'."),
+    ],
+)
+def test_what_gives_no_workload_is_one_sentence(locator: str, sentence: str, mine: Path) -> None:
+    assert refusal(locator.format(mine=mine)) == sentence.format(mine=mine)
 
 
 @pytest.mark.parametrize(

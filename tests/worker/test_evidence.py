@@ -55,13 +55,6 @@ def test_a_retrace_is_counted(counter: TraceCounter, matrix: tf.Tensor) -> None:
     assert counter.count == 2
 
 
-def test_python_numbers_retrace(counter: TraceCounter) -> None:
-    step = tf.function(lambda x: x)
-    for number in range(4):
-        step(number)
-    assert counter.count == 4
-
-
 def test_eager_code_is_no_trace(counter: TraceCounter, matrix: tf.Tensor) -> None:
     with tf.GradientTape() as tape:
         tape.watch(matrix)
@@ -100,7 +93,7 @@ def test_products_inside_branches_and_loops_are_seen(matrix: tf.Tensor) -> None:
     assert plain(observe_step(tf.function(step))) == {"graph": {"float32": 2}}
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_convolutions_and_contractions_are_products(matrix: tf.Tensor, dtype: str) -> None:
     pixels = tf.ones((1, 8, 8, 3), dtype)
     kernel = tf.Variable(tf.ones((3, 3, 3, 2), dtype))
@@ -137,13 +130,11 @@ def test_other_operations_are_no_products(matrix: tf.Tensor) -> None:
     assert plain(observe_step(lambda: tf.nn.relu(matrix + matrix) * tf.reduce_mean(matrix))) == {}
 
 
-def test_watching_ends_with_the_step(matrix: tf.Tensor) -> None:
+def test_watching_ends_with_the_step_also_if_it_raises(matrix: tf.Tensor) -> None:
     observation = observe_step(lambda: matrix @ matrix)
     tf.linalg.matmul(matrix, matrix)
     assert plain(observation) == {"eager": {"float32": 1}}
 
-
-def test_watching_ends_with_a_step_that_raises(matrix: tf.Tensor) -> None:
     def step() -> None:
         raise RuntimeError("planted")
 

@@ -50,14 +50,11 @@ def test_an_error_is_a_share_of_the_right_values_length_and_says_how_much_too_lo
     assert (error.yardstick, error.jump) == (0.01, 0.1)
 
 
-def test_what_is_zero_as_it_should_be_has_no_error_and_no_length_to_compare() -> None:
+def test_what_is_zero_as_it_should_be_has_no_error_and_what_should_be_is_off_by_its_own_size() -> None:
     zero = np.zeros(3)
     for mine, right in ((zero, zero), (None, zero), (None, None), (zero, None)):
         error = tensor_error("w", mine, right, allowed=0.0)
         assert (error.error, error.log_norm_ratio) == (0.0, None)
-
-
-def test_what_should_be_zero_but_is_not_is_off_by_its_own_size_in_yardsticks() -> None:
     error = tensor_error("w", np.array([0.0, 2.0]), np.zeros(2), allowed=0.5)
     assert (error.error, error.yardstick, error.log_norm_ratio) == (2.0, 0.5, None)
 

@@ -68,7 +68,7 @@ def assert_alike(one: Any, other: Any) -> None:
         assert one == other
 
 
-def test_a_point_is_read_as_it_was_written(tmp_path: Path) -> None:
+def test_a_point_is_read_as_it_was_written_with_a_batch_of_any_structure(tmp_path: Path) -> None:
     written = target(30)
     save_target(written, tmp_path)
     (read,) = load_targets(tmp_path, 1, BATCH)
@@ -77,11 +77,6 @@ def test_a_point_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert read.rights.keys() == written.rights.keys()
     for name, right in written.rights.items():
         assert_alike(read.rights[name], right)
-
-
-def test_a_batch_of_any_structure_is_put_together_again(tmp_path: Path) -> None:
-    save_target(target(0), tmp_path)
-    (read,) = load_targets(tmp_path, 1, BATCH)
     tf.nest.assert_same_structure(read.batch, BATCH)
     pairs = zip(*(tf.nest.flatten(batch, expand_composites=True) for batch in (read.batch, BATCH)), strict=True)
     for mine, right in pairs:

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
-from tensorflow.python.framework import ops
 
 from stepbench.records.cases import Precision
 from stepbench.records.run import Work
@@ -75,20 +74,6 @@ def test_half_precision_moves_about_half_the_bytes() -> None:
     full, *halves = cnn_steps(*((precision, 64) for precision in Precision))
     for half in halves:
         assert 0.5 < half.bytes / full.bytes < 0.6
-
-
-def test_tensorflows_own_statistics_agree_forward_and_count_more_backward() -> None:
-    task = cnn()
-    state = task.build(Precision.FLOAT32, 0, BATCH)
-    batch = task.feed.take(1, BATCH)[0]
-    graph = tf.function(state.step, autograph=False).get_concrete_function(batch).graph
-    theirs = {"Conv2D": 0.0, "Conv2DBackpropFilter": 0.0}
-    for operation in graph.get_operations():
-        if operation.type in theirs:
-            theirs[operation.type] += ops.get_stats_for_node_def(graph, operation.node_def, "flops").value
-    by_hand = 2 * BATCH * (CNN["conv 1"] + CNN["conv 2"] + CNN["conv 3"])
-    assert theirs["Conv2D"] == by_hand
-    assert theirs["Conv2DBackpropFilter"] > 1.3 * by_hand
 
 
 def test_twice_the_layers_are_twice_the_work() -> None:
