@@ -95,10 +95,7 @@ NO_WORKLOAD = "it must be a stepbench.Workload, a stepbench.Training or a callab
         ("{mine}:number", "{mine}:number is a int: " + NO_WORKLOAD),
         ("{mine}:wrong", "{mine}:wrong is a str: " + NO_WORKLOAD),
         ("{mine}:fails", "Calling {mine}:fails raised ValueError: no luck."),
-        (
-            "{mine}:takes",
-            "Calling {mine}:takes raised TypeError: takes() missing 1 required positional argument: 'argument'.",
-        ),
+        ("{mine}:takes", "Calling {mine}:takes raised TypeError: " + MISSING),
         ("{mine}:refuses", "Not today."),
         ("{mine}.py:x", "There is no file {mine}.py: give the path of the Python file that defines it."),
         ("absent.module:x", "Importing absent.module raised ModuleNotFoundError: No module named 'absent'."),
