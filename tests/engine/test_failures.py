@@ -15,7 +15,7 @@ import pytest
 from outcomes import Outcome
 
 from stepbench.records.run import FailureKind
-from stepbench.records.store import LOGS_FOLDER, RUN_FILE
+from stepbench.records.store import LOGS_FOLDER
 
 MARK = "STEPBENCH_TEST_RUN"
 ROUNDS = 2
@@ -113,10 +113,3 @@ def test_nothing_is_traced_on_request(outcome: Outcome) -> None:
     assert outcome.run.plan.tracing is None
     assert all(not found.trace and not found.trace_failure for found in outcome.run.measurements)
     assert list((outcome.folder / LOGS_FOLDER).glob("*.trace.log")) == []
-
-
-def test_a_finished_run_is_not_measured_again(outcome: Outcome) -> None:
-    before = (outcome.folder / RUN_FILE).read_bytes()
-    again = faking.run("run", "--resume", outcome.run.run_id, "--results", str(outcome.folder.parent))
-    assert again.returncode == 1
-    assert (outcome.folder / RUN_FILE).read_bytes() == before
