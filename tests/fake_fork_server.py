@@ -19,6 +19,7 @@ def main() -> None:
     else:
         sys.modules["keras"] = ModuleType("keras")
     import fake_worker  # noqa: F401 - for all that are forked.
+    import numpy  # noqa: F401, ICN001 - its state is inherited.
 
     from stepbench.worker import fork_server
 

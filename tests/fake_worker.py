@@ -19,7 +19,6 @@ from typing import NoReturn
 sys.path.insert(0, str(Path(__file__).parent))
 
 import msgspec
-import numpy as np
 from builders import STEPS, make_block, make_closing, make_evidence, make_facts, make_phases, make_trace
 
 from stepbench.errors import StepbenchError
@@ -214,6 +213,8 @@ def _misbehave(case: Case, replies: int) -> None:
 
 def tell() -> None:
     """Write down what this process has of its own."""
+    import numpy as np  # Few ask, and it takes most of a start.
+
     found = {
         "random": str(random.random()),  # noqa: S311 - it shows the state that is inherited.
         "numpy": str(np.random.random()),  # noqa: NPY002 - the state that all share.

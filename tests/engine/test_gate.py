@@ -75,7 +75,7 @@ def pairs_of(
 ) -> dict[str, GateCase]:
     """One pair of each case, by execution; of which head's folder, or the order to head, plants a slowdown."""
     cases = [make_case(execution, workload="tiny") for execution in executions]
-    plan = make_plan(cases, timeout_s=20.0)
+    plan = make_plan(cases, timeout_s=20.0, forks=True)
     sides = {}
     for name in SideName:
         root = tmp_path / name

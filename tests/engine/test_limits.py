@@ -40,6 +40,7 @@ PLAN = make_plan(
     replicates=1,
     rounds=1,
     input_pipeline=False,
+    forks=True,
 )
 
 

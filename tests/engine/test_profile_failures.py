@@ -45,7 +45,7 @@ class Outcome:
 
 def planned(results: Path, cases: Sequence[Case]) -> Run:
     """An unfinished run that only traces."""
-    plan = make_plan(cases, workloads={"tiny": faking.WORKLOAD}, replicates=0, tracing=TRACING)
+    plan = make_plan(cases, workloads={"tiny": faking.WORKLOAD}, replicates=0, tracing=TRACING, forks=True)
     return Store(results).create(plan, ENVIRONMENT, command=("stepbench", "profile"), data="synthetic")
 
 

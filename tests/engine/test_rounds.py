@@ -342,7 +342,7 @@ def test_rounds_that_a_slow_case_sits_out_are_neither_measured_nor_missed(
 ) -> None:
     faking.start_fakes(monkeypatch)
     reference, slow = cases = (make_case(EAGER), make_case("crawling"))
-    plan = make_plan(cases, replicates=1, rounds=26, workloads={reference.workload: faking.WORKLOAD})
+    plan = make_plan(cases, replicates=1, rounds=26, workloads={reference.workload: faking.WORKLOAD}, forks=True)
     kept, progress = Memo(), list[Progress]()
     measure(plan, remaining_teams(plan, ()), kept, tmp_path, progress.append)
 

@@ -55,7 +55,12 @@ class Verified:
 
     def run(self) -> Verified:
         plan = make_plan(
-            self.cases, workloads={"tiny": self.workload}, verification=SETTINGS, timeout_s=20.0, seed=self.seed
+            self.cases,
+            workloads={"tiny": self.workload},
+            verification=SETTINGS,
+            timeout_s=20.0,
+            seed=self.seed,
+            forks=True,
         )
         verify(plan, self.measured, self, self.folder, self.progress.append)  # type: ignore[arg-type] # For a journal.
         return self

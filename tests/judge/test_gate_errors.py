@@ -192,8 +192,8 @@ def gates_of_nine(gates: int, slowdown: float, settings: GateSettings, lending: 
 
 
 def test_nine_cases_that_lend_each_other_their_spread_keep_the_promise_and_need_fewer_pairs() -> None:
-    alarms, _ = gates_of_nine(200, 0.0, ANY_SLOWDOWN, prior_of)
-    assert alarms <= most(ANY_SLOWDOWN.false_alarms / CHECKS, 200)
+    alarms, _ = gates_of_nine(100, 0.0, ANY_SLOWDOWN, prior_of)
+    assert alarms <= most(ANY_SLOWDOWN.false_alarms / CHECKS, 100)
     found, pairs = gates_of_nine(10, 0.05, GateSettings(), prior_of)
     _, alone = gates_of_nine(10, 0.05, GateSettings(), lambda _: NOTHING)
     assert found == 10
@@ -204,8 +204,8 @@ def test_more_degrees_of_freedom_than_there_are_would_break_it() -> None:
     def too_many(logs: Sequence[Sequence[float]]) -> Prior:
         return Prior(prior_of(logs).variance, 1000.0, 1000.0)
 
-    alarms, _ = gates_of_nine(200, 0.0, ANY_SLOWDOWN, too_many)
-    assert alarms > most(ANY_SLOWDOWN.false_alarms / CHECKS, 200)
+    alarms, _ = gates_of_nine(100, 0.0, ANY_SLOWDOWN, too_many)
+    assert alarms > most(ANY_SLOWDOWN.false_alarms / CHECKS, 100)
 
 
 def wrongly_passed(gates: int, spread: float) -> int:
