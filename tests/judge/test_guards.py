@@ -25,8 +25,8 @@ def with_head(count: int = 5, slowdown: float = 0.0, **facts: Any) -> tuple[Pair
 
 
 def with_both(fact: str, base: float, head: float) -> tuple[Pair, ...]:
-    sides = (msgspec.structs.replace(FACTS, **{fact: value}) for value in (base, head))
-    return noisy_pairs(**dict(zip(("base", "head"), sides, strict=True)))
+    first, second = (msgspec.structs.replace(FACTS, **{fact: value}) for value in (base, head))
+    return noisy_pairs(base=first, head=second)
 
 
 def rarely_slow(count: int, times: float, base_too: bool = False) -> tuple[Pair, ...]:  # noqa: FBT001, FBT002

@@ -33,7 +33,6 @@ def complaint(failure: Failure | None, kind: FailureKind = FailureKind.NOT_PROVE
     return failure.message
 
 
-@pytest.mark.parametrize("steps", [1, 4, 10, 50])
 @pytest.mark.parametrize(
     "case",
     [
@@ -43,8 +42,8 @@ def complaint(failure: Failure | None, kind: FailureKind = FailureKind.NOT_PROVE
     ],
     ids=str,
 )
-def test_the_innocent_pass(case: Case, steps: int) -> None:
-    assert judged(case, Tracing(steps)) is None
+def test_the_innocent_pass(case: Case) -> None:
+    assert [judged(case, Tracing(steps)) for steps in (1, 4, 10, 50)] == [None] * 4
 
 
 PLANTED: list[tuple[Case, dict[str, Any], str]] = [

@@ -6,6 +6,7 @@ import itertools
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import matplotlib as mpl
@@ -191,21 +192,21 @@ PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
 @pytest.mark.parametrize("low", [1e-9, 0.037, 1.0, 940.0, 1e12])
-@pytest.mark.parametrize("factor", [1.001, 1.05, 1.8, 7, 90, 400, 1e4, 1e9])
-def test_ticks_of_logarithmic_axes_are_a_few_numbers(low: float, factor: float) -> None:
-    assert 2 <= len(ticks(lambda axes: log_axis(axes, [low, low * factor], "a"))) <= 10
+def test_ticks_of_logarithmic_axes_are_a_few_numbers(low: float) -> None:
+    for factor in (1.001, 1.05, 1.8, 7, 90, 400, 1e4, 1e9):
+        assert 2 <= len(ticks(log_axis, [low, low * factor])) <= 10, factor
 
 
 @pytest.mark.parametrize("low", [-1e6, 0.0, 0.3])
-@pytest.mark.parametrize("span", [0.0, 0.013, 0.9, 7.5, 1e9])
-def test_ticks_of_linear_axes_are_a_few_numbers(low: float, span: float) -> None:
-    assert 2 <= len(ticks(lambda axes: linear_axis(axes, low, low + span, "a"))) <= 8
+def test_ticks_of_linear_axes_are_a_few_numbers(low: float) -> None:
+    for span in (0.0, 0.013, 0.9, 7.5, 1e9):
+        assert 2 <= len(ticks(linear_axis, low, low + span)) <= 8, span
 
 
-def ticks(scale: Callable[[Axes], None]) -> list[float]:
+def ticks(scale: Callable[..., None], *ends: Any) -> list[float]:
     """Those that are seen on the horizontal axis."""
     axes = row_chart(WIDE, [("one", "1")], 20).axes
-    scale(axes)
+    scale(axes, *ends, "a")
     low, high = axes.get_xlim()
     return [tick for tick in axes.get_xticks() if low <= tick <= high]
 
