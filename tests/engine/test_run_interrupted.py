@@ -115,13 +115,10 @@ def test_an_interrupted_run_says_in_one_line_how_to_go_on_and_a_killed_one_nothi
 
 
 @pytest.mark.parametrize("end", ["interrupted", "killed"])
-def test_workers_were_stopped_when_the_signal_came_none_survives_and_what_was_measured_is_kept(
-    story: Story, end: str
-) -> None:
+def test_workers_were_stopped_none_survives_and_what_was_measured_is_kept(story: Story, end: str) -> None:
     ended: Stopped = getattr(story, end)
     assert ended.stopped_workers >= len(EXECUTIONS) - 1
     assert ended.survivors == []
-    ended: Stopped = getattr(story, end)
     after = blocks_of(story.run)
     assert all(block in after for block in ended.journal)
 

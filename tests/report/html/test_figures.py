@@ -15,7 +15,6 @@ from builders import ODD_NAMES, make_case, make_measurement, make_run
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.artist import Artist
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
