@@ -39,13 +39,14 @@ def train(*options: str) -> list[str]:
 
 def train_here(*options: str) -> tuple[object, str]:
     """Train in this process, which has loaded TensorFlow already; give the exit code, and what is printed."""
-    printed = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+    printed = io.BytesIO()
+    output = io.TextIOWrapper(printed, encoding="utf-8", write_through=True)
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(output):
         patch.setattr(sys, "argv", ["stepbench", "train", *options])
         patch.setattr(sys, "path", list(sys.path))
         with pytest.raises(SystemExit) as ended:
             cli.main()
-    return ended.value.code, printed.getvalue()
+    return ended.value.code, printed.getvalue().decode()
 
 
 def epochs(lines: list[str]) -> list[str]:

@@ -29,8 +29,9 @@ def test_a_rate_counts_the_verdicts_of_its_slowdown_smallest_first() -> None:
     assert slower.seconds == pytest.approx((60 + 60 + 48) / 3)
 
 
-def test_no_gates_have_no_rates() -> None:
+def test_without_gates_that_were_decided_there_are_neither_rates_nor_a_curve() -> None:
     assert rates((), SETTINGS) == ()
+    assert power_curve([CalibrationGate(0.0, make_gate_case(*noisy_pairs(count=3)))], SETTINGS) == ()
 
 
 @pytest.mark.parametrize(("count", "of"), [(0, 1), (0, 20), (1, 20), (19, 20), (20, 20), (7, 400)])
@@ -65,7 +66,3 @@ def test_the_power_curve_rises_from_nothing_to_certainty_and_more_slowly_with_mo
     assert quiet[0.05] >= 0.95
     assert quiet[0.03] > noisy[0.03] > noisy[0.01]
     assert noisy[0.05] < quiet[0.05]
-
-
-def test_gates_that_ended_before_the_first_look_give_no_curve() -> None:
-    assert power_curve([CalibrationGate(0.0, make_gate_case(*noisy_pairs(count=3)))], SETTINGS) == ()

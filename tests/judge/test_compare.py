@@ -86,7 +86,7 @@ def test_identical_times_have_an_interval_of_no_width() -> None:
     assert (found.ratio.low, found.ratio.value, found.ratio.high) == (1.0, 1.0, 1.0)
 
 
-def test_a_case_that_one_run_lacks_is_missing_and_says_which() -> None:
+def test_a_case_that_one_run_lacks_or_did_not_time_is_missing_and_says_which() -> None:
     both, gone, added = (timed(OLD, name) for name in ("both", "gone", "added"))
     found = compare_cases([both, gone], [added, both], 0.02, judged=True)
     assert [(case.verdict, case.why) for case in found] == [
@@ -95,6 +95,8 @@ def test_a_case_that_one_run_lacks_is_missing_and_says_which() -> None:
         ("missing", "the old run does not have it"),
     ]
     assert found[1].ratio is None
+    (found,) = compare_cases([Measurement(CASE)], [timed(OLD)], 0.02, judged=True)
+    assert (found.verdict, found.why) == ("missing", "the old run did not time it")
 
 
 @pytest.mark.parametrize("broken", ["old", "new"])
@@ -102,11 +104,6 @@ def test_a_case_that_failed_is_missing_with_its_reason(broken: str) -> None:
     runs = {"old": [timed(OLD)], "new": [timed(OLD)], broken: [make_failed(CASE, message="planted")]}
     (found,) = compare_cases(runs["old"], runs["new"], 0.02, judged=True)
     assert (found.verdict, found.why) == ("missing", f"it failed in the {broken} run: error: planted")
-
-
-def test_a_case_that_was_never_timed_is_missing() -> None:
-    (found,) = compare_cases([Measurement(CASE)], [timed(OLD)], 0.02, judged=True)
-    assert (found.verdict, found.why) == ("missing", "the old run did not time it")
 
 
 def test_more_cases_make_each_judgement_stricter() -> None:

@@ -35,11 +35,8 @@ def test_the_gravest_comes_first() -> None:
     assert severities[0] is Severity.SPOILS
 
 
-def test_one_spoiler_is_enough() -> None:
+def test_one_spoiler_is_enough_and_what_hinders_or_lacks_spoils_nothing() -> None:
     assert judge_doctor(changed(disk__free_bytes=0)).verdict is DoctorVerdict.SPOILED
-
-
-def test_what_hinders_or_lacks_spoils_nothing() -> None:
     assert judge_doctor(changed(environment__cpu__governor="powersave")).verdict is DoctorVerdict.HINDERED
     assert judge_doctor(without_gpu(data__folder=None)).verdict is DoctorVerdict.FIT
 

@@ -85,12 +85,9 @@ def test_what_is_no_fault_passes(rule: str, found: DoctorFacts) -> None:
     assert {finding.severity for finding in judge(rule, found)} == {FINE}
 
 
-def test_an_old_gpu_lacks_both_half_precisions() -> None:
+def test_an_old_gpu_lacks_both_half_precisions_and_one_of_today_none() -> None:
     findings = judge("precisions", changed(gpu__compute_capability=(6, 1)))
     assert [finding.severity for finding in findings] == [LACKS, LACKS]
-
-
-def test_a_gpu_of_today_lacks_no_precision() -> None:
     assert judge("precisions", changed()) == []
     assert judge("precisions", changed(gpu__compute_capability=(8, 0))) == [], "the first that has units for both"
 

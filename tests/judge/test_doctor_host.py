@@ -24,6 +24,7 @@ PLANTED: list[tuple[str, dict[str, Any], Severity, str]] = [
     ("others", {"load__others_cores": 0.98, "load__busiest": BUSY}, SPOILS,
      "use 0.98 of 4 processors: encoder (17) 0.98"),
     ("others", {"load__others_cores": 0.2}, HINDERS, "use 0.20 of 4 processors"),
+    ("others", {"load__others_cores": 2.7, "environment__cpu__usable_cores": 2.0}, SPOILS, "use 2.70 of 4 processors"),
     ("others", {"environment__load_average": (6.0, 1.0, 1.0)}, HINDERS, "6.0 processes were ready to run"),
     ("steal", {"load__steal_share": 0.3}, SPOILS, "took 30.0%"),
     ("steal", {"load__steal_share": 0.05}, HINDERS, "took 5.0%"),
@@ -39,7 +40,10 @@ PLANTED: list[tuple[str, dict[str, Any], Severity, str]] = [
     ("data", {"data__problem": "STEPBENCH_DATA must be unset"}, SPOILS, "STEPBENCH_DATA must be unset"),
 ]  # fmt: skip
 
+ARM = {"environment__host__architecture": "aarch64", "environment__cpu__features": ("asimdhp", "bf16")}
+UNKNOWN = {"load__others_cores": None, "load__steal_share": None, "environment__cpu__features": ()}
 INNOCENT_FACTS: list[tuple[str, dict[str, Any]]] = [
+    ("precisions", ARM),  # It needs no AVX.
     ("frequency", {"environment__cpu__governor": None, "environment__cpu__turbo": None}),  # A virtual machine.
     ("processors", {"environment__cpu__quota_cores": 8.0}),
     ("others", {"load__others_cores": 0.05}),
@@ -69,24 +73,9 @@ def test_what_is_no_fault_passes(rule: str, facts: dict[str, Any]) -> None:
     assert {finding.severity for finding in judge(rule, facts)} == {FINE}
 
 
-def test_others_count_only_where_a_quota_leaves_no_room_for_them() -> None:
-    crowded = {"load__others_cores": 2.7, "environment__cpu__usable_cores": 2.0}
-    (finding,) = judge("others", crowded)
-    assert finding.severity is SPOILS
-
-
-@pytest.mark.parametrize("rule", ["others", "steal"])
+@pytest.mark.parametrize("rule", ["others", "steal", "precisions"])
 def test_what_the_kernel_does_not_tell_is_not_judged(rule: str) -> None:
-    assert judge(rule, {"load__others_cores": None, "load__steal_share": None}) == []
-
-
-def test_a_processor_without_known_features_is_not_judged() -> None:
-    assert judge("precisions", {"environment__cpu__features": ()}) == []
-
-
-def test_an_arm_processor_needs_no_avx() -> None:
-    arm = {"environment__host__architecture": "aarch64", "environment__cpu__features": ("asimdhp", "bf16")}
-    assert {finding.severity for finding in judge("precisions", arm)} == {FINE}
+    assert judge(rule, UNKNOWN) == []
 
 
 def test_a_fixed_clock_says_what_was_seen() -> None:

@@ -112,12 +112,9 @@ def test_a_variable_that_changes_nothing_here_is_not_mentioned(found: DoctorFact
     assert judge("settings", found) == []
 
 
-def test_flags_that_tensorflow_refuses_are_told_once() -> None:
+def test_what_keeps_tensorflow_from_starting_is_told_once_and_nothing_said_to_be_fine() -> None:
     found = broken(UNKNOWN, TF_XLA_FLAGS="--nonsense")
     assert judge("xla_flags", found) == []
-
-
-def test_a_tensorflow_that_does_not_start_says_nothing_is_fine() -> None:
     found = broken("It is gone.")
     assert [finding for rule in ("onednn", "xla_flags", "threads") for finding in judge(rule, found)] == []
 

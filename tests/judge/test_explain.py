@@ -41,26 +41,10 @@ def test_contributions_are_positive_where_b_takes_longer_and_the_largest_come_fi
     assert explanation.difference_s == pytest.approx(0.012)
 
 
-def test_seen_from_the_other_side_all_signs_change() -> None:
-    one, other = explain(A, B), explain(B, A)
-    assert one.difference_s == -other.difference_s
-    assert one.unexplained_s == -other.unexplained_s
-    assert one.traced_difference_s == -other.traced_difference_s
-    assert {(found.part, found.category): found.difference_s for found in one.contributions} == {
-        (found.part, found.category): -found.difference_s for found in other.contributions
-    }
-
-
 def test_what_gaps_differ_by_is_unexplained_whatever_parts_they_are_in() -> None:
     explanation = explain(A, B)
     assert explanation.unexplained_s == pytest.approx(0.003 - 0.001)
     assert Category.GAP not in {found.category for found in explanation.contributions}
-
-
-def test_cases_alike_differ_by_nothing() -> None:
-    explanation = explain(A, A)
-    assert (explanation.difference_s, explanation.unexplained_s) == (0, 0)
-    assert {found.difference_s for found in explanation.contributions} == {0}
 
 
 def test_mostly_names_the_type_that_most_of_it_is_due_to_as_rewriting_left_it() -> None:
@@ -73,14 +57,11 @@ def test_mostly_names_the_type_that_most_of_it_is_due_to_as_rewriting_left_it() 
     }
 
 
-def test_an_operation_that_was_only_rewritten_is_not_what_a_difference_is_due_to() -> None:
+def test_mostly_goes_by_the_difference_and_not_by_the_time_nor_by_what_was_only_rewritten() -> None:
     one = broken_down(make_operation("Conv2D", 0.005))
     other = broken_down(make_operation("_MklNativeFusedConv2D", 0.005), make_operation("Conv2DBackpropInput", 0.001))
     (found,) = explain(one, other).contributions
     assert found.mostly == "Conv2DBackpropInput"
-
-
-def test_mostly_goes_by_the_difference_and_not_by_the_time() -> None:
     one = broken_down(make_operation("Relu", 0.1), make_operation("Mul", 0.001))
     other = broken_down(make_operation("Relu", 0.1), make_operation("Mul", 0.005))
     (found,) = explain(one, other).contributions

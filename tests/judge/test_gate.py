@@ -82,18 +82,11 @@ def test_a_slowdown_is_a_regression_only_when_one_more_pair_shows_it_again(slowd
     assert judge_case(refuted, SETTINGS).verdict is GateVerdict.INCONCLUSIVE
 
 
-def test_the_threshold_itself_is_a_regression_and_less_is_not() -> None:
+def test_the_threshold_itself_is_a_regression_and_neither_less_is_nor_what_is_not_proved() -> None:
     at, below = math.log1p(0.02) + 1e-12, math.log1p(0.0199)
     assert verdict(*[at] * 5) is GateVerdict.REGRESSION
     assert verdict(*[below] * 5) is GateVerdict.PASS
-
-
-def test_a_mean_above_the_threshold_whose_interval_reaches_zero_is_not_proved() -> None:
     assert verdict(0.0, 0.06, -0.02, 0.09, 0.05) is GateVerdict.INCONCLUSIVE
-
-
-def test_a_speedup_is_improved_when_found_again() -> None:
-    assert judge_case(make_gate_case(*noisy_pairs(-0.1, 5)), SETTINGS).verdict is GateVerdict.IMPROVED
 
 
 def test_a_gate_goes_on_where_a_speedup_is_likely_but_not_proved_and_passes_when_the_time_is_up() -> None:

@@ -101,15 +101,6 @@ def test_a_change_of_machine_is_no_change_point() -> None:
         assert [(one.machine, one.runs, one.changes) for one in series] == [("here", 12, ()), ("there", 12, ())]
 
 
-def test_a_change_on_one_machine_is_found_between_runs_of_another() -> None:
-    rng = np.random.default_rng(2)
-    here = times(rng.normal(0, NOISE, 20) + STEP * (np.arange(20) >= 8))
-    there = times(rng.normal(1, NOISE, 20), "there", first=20)
-    mine, other = series_of([run for pair in zip(here, there, strict=True) for run in pair])
-    assert [change.run for change in mine.changes] == ["8"]
-    assert other.changes == ()
-
-
 @pytest.mark.parametrize("places", [(0,), (1,), (9,), (18,), (19,), (8, 9), (0, 1), (18, 19), (3, 15)])
 def test_one_or_two_outlying_runs_are_no_change_point(places: tuple[int, ...]) -> None:
     quiet = np.random.default_rng(3).normal(0, NOISE, 20)
@@ -153,9 +144,6 @@ def test_the_fewest_runs_that_are_looked_at_show_a_change() -> None:
 def test_equal_runs_have_no_change_point_and_some_noise_is_assumed() -> None:
     series = found([1.0] * 10)
     assert (series.noise, series.changes, series.outliers) == (LEAST_NOISE, (), ())
-
-
-def test_no_run_at_all_has_no_series() -> None:
     assert series_of([]) == ()
 
 

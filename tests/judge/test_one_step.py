@@ -66,27 +66,27 @@ def test_an_exact_step_is_innocent_whatever_the_yardstick(yardstick: float) -> N
     assert complaints(planted("gradients", TensorError("dense/kernel", 0.0, 0.0, yardstick))) == ()
 
 
-def test_any_error_is_too_much_where_rounding_makes_none() -> None:
+def test_any_error_is_too_much_where_rounding_makes_none_and_nothing_is_wrong_without_points() -> None:
     (sentence,) = complaints(planted("gradients", TensorError("dense/kernel", 1e-9, 1e-9, 0.0)))
     assert "dense/kernel" in sentence
-
-
-def test_a_step_without_points_has_nothing_wrong_with_it() -> None:
     bare = msgspec.structs.replace(make_point(0), gradients=(), changes=(), updates=(), slots=(), statistics=())
     assert complaints(make_agreement(bare)) == ()
 
 
-def test_a_gradient_that_is_too_long_is_named_with_its_factor() -> None:
+def test_an_error_that_is_told_says_by_how_much_and_where() -> None:
     error = TensorError("dense/kernel", 0.02, math.log(1.02), YARDSTICK)
     assert complaints(planted("gradients", error)) == (
         "gradient of dense/kernel is 1.020× as long as it should be at all points",
     )
-
-
-def test_a_gradient_in_another_direction_is_off_by_a_share_of_its_length() -> None:
     (sentence,) = complaints(planted("gradients", make_tensor("dense/kernel", 5000.0)))
     assert sentence == (
         "gradient of dense/kernel is off by 0.005 of its length at all points, 5e+03× what rounding does"
+    )
+    errors = [make_tensor("dense/kernel") for _ in STEPS]
+    errors[3] = make_tensor("dense/kernel", 10 * POINT_LIMIT)
+    (sentence,) = complaints(planted("gradients", *errors))
+    assert sentence == (
+        "gradient of dense/kernel is off by 0.001 of its length at 1 of 8 points, 1e+03× what rounding does"
     )
 
 
@@ -146,15 +146,6 @@ def test_tensors_of_one_name_are_judged_apart() -> None:
     points = [msgspec.structs.replace(make_point(step), updates=twice) for step in STEPS]
     (sentence,) = complaints(make_agreement(*points))
     assert sentence.startswith("update of dense/kernel is off by ")
-
-
-def test_what_is_wrong_at_one_point_only_is_described_by_that_point() -> None:
-    errors = [make_tensor("dense/kernel") for _ in STEPS]
-    errors[3] = make_tensor("dense/kernel", 10 * POINT_LIMIT)
-    (sentence,) = complaints(planted("gradients", *errors))
-    assert sentence == (
-        "gradient of dense/kernel is off by 0.001 of its length at 1 of 8 points, 1e+03× what rounding does"
-    )
 
 
 @pytest.mark.parametrize("sign", [-1, 1])

@@ -34,13 +34,10 @@ def test_the_innocent_pass(case: Case) -> None:
     assert not partly_other_dtypes(case, evidence)
 
 
-def test_a_case_of_several_steps_a_call_passes() -> None:
+def test_a_case_of_several_steps_a_call_passes_and_one_without_products_is_judged_by_the_rest() -> None:
     case = make_case(XLA, steps_per_call=8)
     assert judge_start(case, make_evidence(case)) is None
     assert judge_start(THREADED, make_evidence(THREADED)) is None
-
-
-def test_a_step_of_which_no_product_was_seen_is_judged_by_the_rest() -> None:
     case = make_case(GRAPH, BFLOAT16)
     assert judge_start(case, make_evidence(case, compute_ops={})) is None
     assert "calls no compiled function" in complaint(
@@ -184,27 +181,18 @@ def test_products_are_counted_wherever_they_run() -> None:
     assert "3 of 7 products run in bfloat16" in complaint(judge_start(case, evidence))
 
 
-def test_a_first_loss_that_is_no_number_is_non_finite_before_all_else() -> None:
+def test_a_loss_that_is_no_number_is_non_finite_before_all_else_and_zero_is_one() -> None:
     failure = judge_start(make_case(), make_evidence(make_case(), loss=None, batch_size=1))
     assert failure == Failure(FailureKind.NON_FINITE, "The loss is NaN or infinite after the first step.")
-
-
-def test_a_blocks_loss_that_is_no_number_is_non_finite() -> None:
     assert judge_block(make_block()) is None
     failure = judge_block(make_block(loss=None))
     assert failure == Failure(FailureKind.NON_FINITE, "The loss is NaN or infinite after 10 steps.")
-
-
-def test_a_loss_of_zero_is_a_number() -> None:
     assert judge_block(make_block(loss=0.0)) is None
     assert judge_start(make_case(), make_evidence(make_case(), loss=0.0)) is None
 
 
-def test_a_quiet_end_passes() -> None:
+def test_a_quiet_end_passes_and_a_variable_that_is_no_number_is_non_finite_whatever_else_there_is() -> None:
     assert judge_end(make_closing()) is None
-
-
-def test_a_variable_that_is_no_number_after_the_last_block_is_non_finite_whatever_else_there_is() -> None:
     failure = Failure(FailureKind.NON_FINITE, "A variable is NaN or infinite after the last block.")
     assert judge_end(make_closing(finite_variables=False)) == failure
     assert judge_end(make_closing(finite_variables=False, traces=3)) == failure

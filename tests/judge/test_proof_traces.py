@@ -98,11 +98,8 @@ def test_all_faults_are_named_in_one_failure() -> None:
     assert message.count(";") == len(wanted) - 1
 
 
-def test_as_many_events_as_viewers_show_pass() -> None:
+def test_as_many_events_as_viewers_show_pass_and_one_more_no_other_try_will_mend() -> None:
     assert judged(CASE, events=MOST_EVENTS) is None
-
-
-def test_one_event_more_is_refused_as_what_no_other_try_will_mend() -> None:
     message = complaint(judged(CASE, events=MOST_EVENTS + 1), FailureKind.UNSUPPORTED)
     assert f"it holds {MOST_EVENTS + 1} events, and viewers show at most {MOST_EVENTS}" in message
 
@@ -127,13 +124,12 @@ def test_whoever_claims_to_be_xla_must_show_it(execution: str) -> None:
     assert judged(make_case(execution), claims=XLA, xla_events=5, modules=1) is None
 
 
-def test_an_execution_of_ones_own_that_claims_nothing_need_not_show_xla() -> None:
+def test_nothing_is_asked_of_a_trace_that_its_case_does_not_claim() -> None:
     case = make_case("mine")
     assert judge_trace(case, make_trace(case), SETTINGS, None) is None
-
-
-def test_nothing_of_a_gpu_is_asked_of_a_case_on_the_cpu() -> None:
     assert judged(CASE, device_events=0) is None
+    trace = msgspec.structs.replace(make_trace(CASE), step_s=1.0, untraced_step_s=0.1)
+    assert judge_trace(CASE, trace, SETTINGS, GRAPH) is None
 
 
 def test_a_trace_made_with_other_settings_is_refused() -> None:
@@ -141,8 +137,3 @@ def test_a_trace_made_with_other_settings_is_refused() -> None:
     failure = judge_trace(CASE, trace, SETTINGS, GRAPH)
     assert complaint(failure) == ("The trace: it holds 20 whole steps, not 10; its overview shows 20 steps, not 10.")
     assert judge_trace(CASE, trace, Tracing(20), GRAPH) is None
-
-
-def test_how_a_trace_went_does_not_matter_where_its_facts_are_good() -> None:
-    trace = msgspec.structs.replace(make_trace(CASE), step_s=1.0, untraced_step_s=0.1)
-    assert judge_trace(CASE, trace, SETTINGS, GRAPH) is None

@@ -12,7 +12,7 @@ from builders import make_case
 
 from stepbench.judge.training import Equivalence, Verdict
 from stepbench.judge.verify import anchor_of, judge_cases, trains_for
-from stepbench.records.cases import DEFAULT_EXECUTIONS, EAGER, GRAPH, KERAS, XLA, Case, Precision, Verification
+from stepbench.records.cases import EAGER, GRAPH, KERAS, XLA, Case, Precision, Verification
 from stepbench.records.run import Failure, FailureKind, Measurement
 from stepbench.records.settings import Setting
 from stepbench.records.verify import Agreement, Curve, Fault, Point, TensorError
@@ -52,9 +52,11 @@ def judged(measurements: Sequence[Measurement], wanted: Measurement) -> Equivale
     return judge_cases(measurements, SETTINGS)[wanted.case]
 
 
-def test_the_reference_is_equivalent_to_itself() -> None:
+def test_the_reference_is_equivalent_to_itself_and_what_was_never_verified_is_not_checked() -> None:
     reference = trained(EAGER)
     assert judged([reference], reference) == Equivalence(Verdict.EQUIVALENT, ("it is the reference",))
+    bare = Measurement(make_case(GRAPH))
+    assert judged([bare], bare) == Equivalence(Verdict.NOT_CHECKED, ())
 
 
 def test_graph_float32_is_the_anchor_even_where_xla_is_faster() -> None:
@@ -173,9 +175,12 @@ def test_a_users_training_that_differs_in_the_last_bit_is_its_own() -> None:
     assert trains_for(users, by_case([anchor, users])) == users
 
 
-def test_nothing_inherits_from_a_users_execution() -> None:
+def test_nothing_inherits_from_a_users_execution_or_from_a_step_that_failed_level_1() -> None:
     users, xla = trained(USERS, "mixed_bfloat16", loss=LOSS), trained(XLA, "mixed_bfloat16")
     assert trains_for(xla, by_case([trained(GRAPH), users, xla])) == xla
+    wrong = trained(GRAPH, "mixed_bfloat16", agreement=make_agreement(wrong=True, step_s=1e-6))
+    xla = trained(XLA, "mixed_bfloat16")
+    assert trains_for(xla, by_case([trained(GRAPH), wrong, xla])) == xla
 
 
 def test_a_failed_level_1_is_different_and_never_trains() -> None:
@@ -185,12 +190,6 @@ def test_a_failed_level_1_is_different_and_never_trains() -> None:
     found = judged([anchor, wrong], wrong)
     assert found.verdict is Verdict.DIFFERENT
     assert found.why[0].endswith("dense/kernel is 1.020× as long as it should be at all points")
-
-
-def test_nothing_inherits_from_a_step_that_failed_level_1() -> None:
-    wrong = trained(GRAPH, "mixed_bfloat16", agreement=make_agreement(wrong=True, step_s=1e-6))
-    xla = trained(XLA, "mixed_bfloat16")
-    assert trains_for(xla, by_case([trained(GRAPH), wrong, xla])) == xla
 
 
 def test_a_variant_that_broke_in_its_verification_is_not_checked_with_the_reason() -> None:
@@ -212,20 +211,20 @@ def test_where_the_anchor_broke_while_it_trained_nothing_is_judged_against_it() 
     assert found == Equivalence(Verdict.NOT_CHECKED, ("timeout: The training took too long.",))
 
 
-def test_what_was_never_verified_is_not_checked() -> None:
-    bare = Measurement(make_case(GRAPH))
-    assert judged([bare], bare) == Equivalence(Verdict.NOT_CHECKED, ())
-
-
-def test_a_float32_reference_is_said() -> None:
+def test_what_the_reference_is_is_said_where_it_is_not_float64() -> None:
     anchor = trained(GRAPH, agreement=make_agreement(reference="float32"))
     assert judged([anchor], anchor).why[-1].startswith("level 1 is against float32")
-
-
-@pytest.mark.parametrize("precision", [Precision.MIXED_BFLOAT16, Precision.MIXED_FLOAT16])
-def test_a_mixed_precision_is_judged_by_its_trainings(precision: Precision) -> None:
+    agreement = make_agreement(reference="mixed_bfloat16", remark="the step draws other random numbers in float64")
     anchor = trained(GRAPH, loss=LOSS)
-    near, far = (trained(GRAPH, precision, loss=loss) for loss in (LOSS + 1e-4, LOSS + 10 * MARGIN))
+    half = trained(GRAPH, "mixed_bfloat16", loss=LOSS, agreement=agreement)
+    assert judged([anchor, half], half).why[-1] == (
+        "level 1 is against mixed_bfloat16: the step draws other random numbers in float64"
+    )
+
+
+def test_a_mixed_precision_is_judged_by_its_trainings() -> None:
+    anchor = trained(GRAPH, loss=LOSS)
+    near, far = (trained(GRAPH, Precision.MIXED_BFLOAT16, loss=loss) for loss in (LOSS + 1e-4, LOSS + 10 * MARGIN))
     assert judged([anchor, near], near).verdict is Verdict.EQUIVALENT
     assert judged([anchor, far], far).verdict is Verdict.DIFFERENT
 
@@ -261,21 +260,6 @@ def test_a_case_that_is_not_comparable_and_trains_elsewhere_is_different() -> No
     reference = trained(EAGER, loss=LOSS, agreement=agreement)
     far = trained(XLA, loss=LOSS + 10 * MARGIN, agreement=agreement)
     assert judged([reference, far], far).verdict is Verdict.DIFFERENT
-
-
-@pytest.mark.parametrize("execution", DEFAULT_EXECUTIONS)
-def test_the_built_in_executions_inherit_from_the_anchor(execution: str) -> None:
-    anchor, heir = trained(GRAPH, loss=LOSS), trained(execution)
-    assert judged([anchor, heir], heir).verdict is Verdict.EQUIVALENT
-
-
-def test_why_the_reference_is_not_float64_is_said() -> None:
-    agreement = make_agreement(reference="mixed_bfloat16", remark="the step draws other random numbers in float64")
-    anchor = trained(GRAPH, loss=LOSS)
-    half = trained(GRAPH, "mixed_bfloat16", loss=LOSS, agreement=agreement)
-    assert judged([anchor, half], half).why[-1] == (
-        "level 1 is against mixed_bfloat16: the step draws other random numbers in float64"
-    )
 
 
 def test_a_fault_of_the_audit_is_the_cases_own_unless_the_anchor_has_it_too() -> None:
