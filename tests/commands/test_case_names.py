@@ -113,12 +113,9 @@ def test_an_unknown_name_is_refused_with_known_ones(a: str, b: str) -> None:
     assert str(refused.value) == f"There is no traced case {unknown!r}: use an id such as {known}, or a part of one."
 
 
-def test_one_and_the_same_case_of_one_run_is_refused() -> None:
+def test_one_and_the_same_case_is_refused_of_one_run_and_two_of_two() -> None:
     with pytest.raises(StepbenchError, match="'xla/float32' and 'float32/xla' name one and the same case: name two"):
         choose_pair("xla/float32", "float32/xla", DEFAULT, DEFAULT, distinct=True)
-
-
-def test_the_same_case_of_two_runs_is_two() -> None:
     assert chosen("xla/float32", "xla/float32", DEFAULT, distinct=False) == ("cnn/xla/float32/cpu/b64",) * 2
     assert chosen("graph", "graph", DEFAULT, distinct=False) == ("cnn/graph/float32/cpu/b64",) * 2
 

@@ -102,8 +102,9 @@ def test_any_text_is_taken_or_refused_in_one_line(text: str) -> None:
 
 
 @pytest.mark.parametrize("locator", ["cifar-cnn", "package.module:attribute"])
-def test_names_of_workloads_are_left_as_they_are(locator: str) -> None:
+def test_names_of_workloads_and_modules_are_left_as_they_are(locator: str) -> None:
     assert options.workload_locator(locator) == locator
+    assert options.plugin_locator("package.module") == "package.module"
 
 
 def test_a_workloads_file_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,10 +114,6 @@ def test_a_workloads_file_is_made_absolute(tmp_path: Path, monkeypatch: pytest.M
         (tmp_path / name).write_text("")
         assert options.workload_locator(f"{name}:workload") == f"{tmp_path.resolve() / name}:workload"
         assert options.plugin_locator(name) == str(tmp_path.resolve() / name)
-
-
-def test_a_plugin_may_be_a_module() -> None:
-    assert options.plugin_locator("package.module") == "package.module"
 
 
 @pytest.mark.parametrize("locator", ["", "nope", ":", ":attribute", "module:", "cifar_cnn"])

@@ -30,15 +30,12 @@ def opened(root: Path) -> EnergyMeter:
     return meter
 
 
-def test_joules_are_the_difference_of_two_readings(tmp_path: Path) -> None:
+def test_joules_are_the_difference_of_two_readings_also_of_a_counter_that_began_anew(tmp_path: Path) -> None:
     counter = plant(tmp_path, "intel-rapl:0", "package-0", 1_000_000)
     meter = opened(tmp_path)
     before = meter.read()
     counter.write_text("3500000\n")
     assert meter.joules(before, meter.read()) == pytest.approx(2.5)
-
-
-def test_a_counter_that_began_anew_has_gone_through_its_range(tmp_path: Path) -> None:
     counter = plant(tmp_path, "intel-rapl:0", "package-0", RANGE - 500_000)
     meter = opened(tmp_path)
     before = meter.read()
@@ -56,18 +53,13 @@ def test_processors_are_added_and_their_parts_and_the_board_are_not(tmp_path: Pa
     assert meter.joules(before, meter.read()) == pytest.approx(2.0)
 
 
-def test_a_machine_without_counters_has_no_meter(tmp_path: Path) -> None:
+def test_without_a_counter_that_can_be_read_and_says_something_there_is_no_meter(tmp_path: Path) -> None:
     assert open_meter(Device.CPU, tmp_path) is None
-
-
-@pytest.mark.parametrize("content", ["", "unknown\n"])
-def test_a_counter_that_says_nothing_is_no_meter(content: str, tmp_path: Path) -> None:
-    plant(tmp_path, "intel-rapl:0", "package-0", 0).write_text(content)
-    assert open_meter(Device.CPU, tmp_path) is None
-
-
-def test_a_counter_that_may_not_be_opened_is_no_meter(tmp_path: Path) -> None:
-    plant(tmp_path, "intel-rapl:0", "package-0", 0).unlink()  # Root may open all that is there.
+    counter = plant(tmp_path, "intel-rapl:0", "package-0", 0)
+    for content in ("", "unknown\n"):
+        counter.write_text(content)
+        assert open_meter(Device.CPU, tmp_path) is None, content
+    counter.unlink()  # Root may open all that is there.
     assert open_meter(Device.CPU, tmp_path) is None
 
 
@@ -124,13 +116,10 @@ def gpu_meter(nvml: Any, cuda: Any = None) -> EnergyMeter | None:
     return open_meter(Device.GPU, nvml=nvml, cuda=cuda or FakeCuda())
 
 
-def test_a_gpu_counts_millijoules() -> None:
+def test_a_gpu_counts_millijoules_and_a_counter_that_went_backwards_tells_nothing() -> None:
     meter = gpu_meter(FakeNvml(1, 1_000, 41_000))
     assert meter is not None
     assert meter.joules(meter.read(), meter.read()) == pytest.approx(40.0)
-
-
-def test_a_counter_that_went_backwards_tells_nothing() -> None:
     meter = gpu_meter(FakeNvml(1, 41_000, 1_000))
     assert meter is not None
     assert meter.joules(meter.read(), meter.read()) is None

@@ -157,13 +157,9 @@ def test_nvidia_wheels_are_found_by_their_folders(tmp_path: Path, monkeypatch: p
 
 
 @needs_git
-def test_a_clean_checkout(checkout: Path) -> None:
+def test_a_clean_checkout_may_hold_what_is_untracked(checkout: Path) -> None:
     expected = Repository(commit=git(checkout, "rev-parse", "HEAD"), branch="trunk", dirty=False)
     assert read_repository(checkout) == expected
-
-
-@needs_git
-def test_an_untracked_file_is_not_dirt(checkout: Path) -> None:
     (checkout / "notes").touch()
     repository = read_repository(checkout)
     assert repository is not None
@@ -171,14 +167,12 @@ def test_an_untracked_file_is_not_dirt(checkout: Path) -> None:
 
 
 @needs_git
-@pytest.mark.parametrize("staged", [False, True])
-def test_a_changed_file_is_dirt(checkout: Path, *, staged: bool) -> None:
+def test_a_changed_file_is_dirt(checkout: Path) -> None:
     (checkout / "file").write_text("two")
-    if staged:
-        git(checkout, "add", "file")
-    repository = read_repository(checkout)
-    assert repository is not None
-    assert repository.dirty is True
+    changed = read_repository(checkout)
+    git(checkout, "add", "file")
+    staged = read_repository(checkout)
+    assert [found and found.dirty for found in (changed, staged)] == [True, True]
 
 
 @needs_git

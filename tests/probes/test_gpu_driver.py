@@ -72,10 +72,9 @@ def test_whether_this_process_is_an_administrator(
     assert read_driver(Nvml(), tmp_path).administrator is administrator
 
 
-def test_a_driver_that_answers_has_no_problem(tmp_path: Path) -> None:
+def test_a_missing_binding_is_a_problem_and_a_driver_that_answers_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert read_driver(Nvml(), tmp_path).nvml_problem is None
-
-
-def test_a_missing_binding_is_the_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "_load", lambda: None)
     assert read_driver(root=tmp_path).nvml_problem == "nvidia-ml-py is not installed"

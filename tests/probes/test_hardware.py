@@ -74,31 +74,34 @@ def plant(tmp_path: Path) -> Callable[[str, str], Path]:
     return write
 
 
-def test_amd(plant: Callable[[str, str], Path]) -> None:
-    cpu = read_cpu(plant("proc/cpuinfo", AMD))
-    assert (cpu.model, cpu.vendor) == ("AMD EPYC", "AuthenticAMD")
-    assert (cpu.family, cpu.model_number, cpu.stepping) == (26, 2, 1)
-    assert cpu.features == ("avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni")
+@pytest.mark.parametrize(
+    ("text", "name", "numbers", "features"),
+    [
+        (AMD, ("AMD EPYC", "AuthenticAMD"), (26, 2, 1), "avx2 fma f16c avx512f avx512_vnni avx512_bf16 avx_vnni"),
+        (
+            INTEL,
+            ("Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz", "GenuineIntel"),
+            (6, 143, 8),
+            "avx2 fma avx512f avx512_fp16 amx_tile amx_int8 amx_bf16",
+        ),
+        # It has numbers for names.
+        (ARM, ("implementer 0x41 part 0xd40", "0x41"), (8, 0xD40, 1), "asimd asimdhp asimddp bf16 i8mm sve"),
+    ],
+    ids=["AMD", "Intel", "ARM"],
+)
+def test_a_processor_is_known_by_its_name_its_numbers_and_its_features(
+    plant: Callable[[str, str], Path], text: str, name: tuple[str, str], numbers: tuple[int, ...], features: str
+) -> None:
+    cpu = read_cpu(plant("proc/cpuinfo", text))
+    assert (cpu.model, cpu.vendor) == name
+    assert (cpu.family, cpu.model_number, cpu.stepping) == numbers
+    assert " ".join(cpu.features) == features
 
 
-def test_intel_with_amx(plant: Callable[[str, str], Path]) -> None:
-    cpu = read_cpu(plant("proc/cpuinfo", INTEL))
-    assert cpu.model == "Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz"
-    assert (cpu.family, cpu.model_number, cpu.stepping) == (6, 143, 8)
-    assert cpu.features == ("avx2", "fma", "avx512f", "avx512_fp16", "amx_tile", "amx_int8", "amx_bf16")
-
-
-def test_arm_has_numbers_for_names(plant: Callable[[str, str], Path]) -> None:
-    root = plant("proc/cpuinfo", ARM)
-    cpu = read_cpu(root)
-    assert (cpu.model, cpu.vendor) == ("implementer 0x41 part 0xd40", "0x41")
-    assert (cpu.family, cpu.model_number, cpu.stepping) == (8, 0xD40, 1)
-    assert cpu.features == ("asimd", "asimdhp", "asimddp", "bf16", "i8mm", "sve")
-    assert read_host(root).hypervisor is None
-
-
-@pytest.mark.parametrize(("text", "virtual"), [(AMD, True), (INTEL, False)])
-def test_x86_tells_whether_it_is_virtual(plant: Callable[[str, str], Path], text: str, *, virtual: bool) -> None:
+@pytest.mark.parametrize(("text", "virtual"), [(AMD, True), (INTEL, False), (ARM, None)])
+def test_x86_alone_tells_whether_it_is_virtual(
+    plant: Callable[[str, str], Path], text: str, *, virtual: bool | None
+) -> None:
     assert read_host(plant("proc/cpuinfo", text)).hypervisor is virtual
 
 

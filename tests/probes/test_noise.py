@@ -78,11 +78,8 @@ def test_shares_are_unknown_where_either_sample_has_no_ticks(silent: int) -> Non
     assert noise_between(*samples) == Noise(voluntary_switches=0, involuntary_switches=0)
 
 
-def test_a_system_without_stat(tmp_path: Path) -> None:
+def test_a_system_without_stat_and_one_longer_than_what_is_read(tmp_path: Path) -> None:
     assert read_ticks(tmp_path / "stat") is None
-
-
-def test_a_stat_longer_than_what_is_read(tmp_path: Path) -> None:
     (tmp_path / "stat").write_text("cpu  1 2 3 4 5 6 7 8 9 10\n" + "cpu0 1 2 3 4 5 6 7 8 9 10\n" * 1000)
     assert read_ticks(tmp_path / "stat") == CpuTicks(steal=8, iowait=5, total=36)
 

@@ -28,12 +28,9 @@ from stepbench.records.cases import (
 REFUSED_NAMES = ("", "a/b", "/", "a,b", "a\nb", "a\tb", "\x1b[31m", "\0", "a\u202eb", "x" * (MAX_NAME_LENGTH + 1))
 
 
-def test_case_id_is_the_published_one() -> None:
+def test_case_id_is_the_published_one_with_steps_per_call_only_above_one() -> None:
     case = Case("cifar-cnn", Variant("graph", Precision.MIXED_BFLOAT16), Device.CPU, 64)
     assert case.id == str(case) == "cifar-cnn/graph/mixed_bfloat16/cpu/b64"
-
-
-def test_case_id_names_steps_per_call_only_above_one() -> None:
     assert make_case(XLA, device=Device.GPU, steps_per_call=8).id == "cnn/xla/float32/gpu/b64/k8"
     assert make_case(XLA, steps_per_call=1).id == "cnn/xla/float32/cpu/b64"
 
@@ -106,21 +103,15 @@ def test_default_selection_is_three_executions_by_three_precisions() -> None:
     assert {(case.device, case.batch_size, case.steps_per_call) for case in cases} == {(Device.CPU, 64, 1)}
 
 
-def test_selection_holds_each_case_once() -> None:
+def test_selection_holds_each_case_once_and_eager_at_one_step_a_call_only() -> None:
     selection = Selection(("cnn", "cnn"), (GRAPH, GRAPH), (Precision.FLOAT32,) * 2, batch_sizes=(64, 64))
     assert selection.cases() == (make_case(),)
-
-
-def test_selection_has_eager_at_one_step_a_call_only() -> None:
     selection = Selection(("cnn",), (EAGER, GRAPH), (Precision.FLOAT32,), steps_per_call=(1, 8))
     assert [case.id for case in selection.cases()] == [
         "cnn/eager/float32/cpu/b64",
         "cnn/graph/float32/cpu/b64",
         "cnn/graph/float32/cpu/b64/k8",
     ]
-
-
-def test_selection_of_nothing_is_refused() -> None:
     with pytest.raises(StepbenchError, match="one step a call"):
         Selection(("cnn",), (EAGER,), steps_per_call=(8,)).cases()
 

@@ -41,21 +41,21 @@ def failed(message: str, kind: FailureKind = FailureKind.ERROR) -> CaseFailed:
     return CaseFailed(CASE.id, 0, Failure(kind, message))
 
 
-def test_no_events_give_a_measurement_without_numbers_for_each_case() -> None:
+def test_measurements_come_in_the_order_of_the_cases_also_without_events() -> None:
     assert assemble([CASE, OTHER], []) == (Measurement(CASE), Measurement(OTHER))
-
-
-def test_measurements_come_in_the_order_of_the_cases_not_of_the_events() -> None:
     events = [*make_events(OTHER, 1), *make_events(CASE, 1)]
     assert [measurement.case for measurement in assemble([CASE, OTHER], events)] == [CASE, OTHER]
 
 
-def test_a_replicate_holds_what_its_worker_reported() -> None:
+def test_a_replicate_holds_what_its_worker_reported_also_where_it_was_cut_short() -> None:
     (measurement,) = assemble([CASE], make_events(CASE, 3, replicate=5))
     (replicate,) = measurement.replicates
     assert (replicate.number, replicate.phases, replicate.evidence) == (5, make_phases(), make_evidence(CASE))
     assert [block.round for block in replicate.blocks] == [0, 1, 2]
     assert replicate.closing == make_closing()
+    (measurement,) = assemble([CASE], make_events(CASE, 3)[:-1])
+    assert len(measurement.replicates[0].blocks) == 3
+    assert measurement.replicates[0].closing is None
 
 
 @given(st.randoms(use_true_random=False))
@@ -78,26 +78,14 @@ def test_replicates_come_in_the_order_in_which_they_started() -> None:
     assert [replicate.number for replicate in measurement.replicates] == [3, 0, 7]
 
 
-def test_a_replicate_that_was_cut_short_keeps_its_blocks_and_has_no_closing() -> None:
-    (measurement,) = assemble([CASE], make_events(CASE, 3)[:-1])
-    assert len(measurement.replicates[0].blocks) == 3
-    assert measurement.replicates[0].closing is None
-
-
-def test_a_failure_is_kept_beside_what_was_measured_before_it() -> None:
+def test_the_first_failure_of_a_case_is_its_own_and_kept_beside_what_was_measured_before() -> None:
     crash = failed("It crashed.", FailureKind.CRASH)
     (measurement,) = assemble([CASE], [*make_events(CASE, 2)[:-1], crash])
     assert measurement.failure == crash.failure
     assert len(measurement.replicates[0].blocks) == 2
-
-
-def test_a_failure_belongs_to_its_case_alone() -> None:
     one, other = assemble([CASE, OTHER], [failed("It broke."), *make_events(OTHER, 1)])
     assert one == make_failed(CASE)
     assert other.failure is None
-
-
-def test_the_first_failure_wins() -> None:
     (measurement,) = assemble([CASE], [failed("First."), failed("Second.", FailureKind.TIMEOUT)])
     assert measurement.failure == Failure(FailureKind.ERROR, "First.")
 
@@ -106,13 +94,10 @@ def test_events_of_cases_that_are_not_asked_for_are_left_out() -> None:
     assert assemble([CASE], [*make_events(OTHER, 2), *make_events(CASE, 1)]) == assemble([CASE], make_events(CASE, 1))
 
 
-def test_a_trace_is_kept_beside_what_was_measured() -> None:
+def test_a_trace_is_kept_beside_what_was_measured_and_one_that_failed_is_no_failure_of_the_case() -> None:
     (measurement,) = assemble([CASE], [*make_events(CASE, 1), TraceCaptured(CASE.id, make_trace(CASE))])
     assert measurement.trace == make_trace(CASE)
     assert (measurement.failure, measurement.trace_failure, len(measurement.replicates)) == (None, None, 1)
-
-
-def test_a_trace_that_failed_is_no_failure_of_the_case() -> None:
     one, other = assemble([CASE, OTHER], [*make_events(CASE, 1), TraceFailed(CASE.id, BROKEN)])
     assert (one.trace, one.trace_failure, one.failure, len(one.replicates)) == (None, BROKEN, None, 1)
     assert other.trace_failure is None

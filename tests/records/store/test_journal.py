@@ -90,7 +90,17 @@ def test_a_journal_that_lost_its_beginning_is_refused(store: Store) -> None:
     assert f"{path} is damaged" in refusal_of(store, run.run_id)
 
 
-def test_a_finished_run_has_no_journal(store: Store) -> None:
+def test_the_journal_of_a_finished_run_that_could_not_be_removed_is_ignored(store: Store) -> None:
+    store.write(FINISHED)
+    journal(store, FINISHED, make_events(GRAPH, 1))
+    assert store.read(FINISHED.run_id) == FINISHED
+
+
+def test_a_finished_run_has_no_journal_and_an_unfinished_one_keeps_it(store: Store) -> None:
+    run = begin(store)
+    path = journal(store, run, make_events(GRAPH, 3))
+    store.write(run)
+    assert path.exists()
     run = begin(store)
     path = journal(store, run, make_events(GRAPH, 3))
     read = store.read(run.run_id)
@@ -99,28 +109,12 @@ def test_a_finished_run_has_no_journal(store: Store) -> None:
     assert store.read(run.run_id).measurements == read.measurements
 
 
-def test_the_journal_of_a_finished_run_that_could_not_be_removed_is_ignored(store: Store) -> None:
-    store.write(FINISHED)
-    journal(store, FINISHED, make_events(GRAPH, 1))
-    assert store.read(FINISHED.run_id) == FINISHED
-
-
-def test_an_unfinished_run_keeps_its_journal_when_it_is_written(store: Store) -> None:
-    run = begin(store)
-    path = journal(store, run, make_events(GRAPH, 3))
-    store.write(run)
-    assert path.exists()
-
-
 def test_a_disk_that_fills_up_stops_the_journal_with_a_remedy(store: Store) -> None:
     run = begin(store)
     with journal_on_a_full_disk(store, run) as opened:
         opened.append(make_events(GRAPH, 0)[0])
         with pytest.raises(StepbenchError, match=r"No space left on device\): free some space .* --resume"):
             opened.sync()
-
-
-def test_a_disk_that_fills_up_between_two_syncs_stops_the_journal_with_a_remedy(store: Store) -> None:
     run = begin(store)
     with journal_on_a_full_disk(store, run) as opened:
 

@@ -12,25 +12,19 @@ from stepbench.records.run import assemble
 from stepbench.records.store import LATEST, RUN_FILE, Store
 
 
-def test_a_created_run_is_read_back_by_its_id(store: Store) -> None:
+def test_a_run_is_read_back_as_it_was_written(store: Store) -> None:
     run = begin(store)
     assert run.plan == PLAN
     assert run.environment == ENVIRONMENT
     read = store.read(run.run_id)
     assert msgspec.structs.replace(read, measurements=()) == run
     assert read.measurements == assemble(PLAN.cases, [])
-
-
-def test_a_finished_run_is_read_back_as_it_was_written(store: Store) -> None:
     store.write(FINISHED)
     assert store.read(FINISHED.run_id) == FINISHED
 
 
-def test_two_runs_of_one_second_lie_in_folders_of_their_own(store: Store) -> None:
+def test_latest_is_a_relative_link_to_the_newest_run_of_which_each_has_its_folder(store: Store) -> None:
     assert begin(store).run_id != begin(store).run_id
-
-
-def test_latest_is_a_relative_link_to_the_newest_run(store: Store) -> None:
     begin(store)
     run = begin(store)
     assert (store.root / LATEST).readlink() == Path(run.run_id)
