@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from builders import make_case, make_measurement
-from histories import CASE, ELSEWHERE, run_at, stepping
+from histories import CASE, run_at, stepping
 from invoking import Invoke
 
 from stepbench.probes.environment import collect
@@ -150,20 +150,6 @@ def test_a_baseline_of_this_machine_says_so_and_leaves_other_formats_alone(invok
     assert (code, msgspec.json.decode(out)["run_id"]) == (0, "run-20")
     assert err == "Baseline here is of this machine.\n"
     assert msgspec.json.decode(invoke("baseline", "list", "--format", "json")[1])["runs"][0]["this_machine"]
-
-
-def test_no_baselines_are_listed_as_none(invoke: Invoke) -> None:
-    code, out, err = invoke("baseline", "list")
-    assert (code, err) == (0, "")
-    assert out.startswith("0 baselines\n")
-
-
-def test_machines_are_followed_apart(invoke: Invoke, folder: Path) -> None:
-    Store(folder / "results").write(run_at(20, 30, environment=ELSEWHERE))
-    out = invoke("history", "graph")[1]
-    (row,) = (line for line in out.splitlines() if line.startswith("run-20"))
-    assert f"→ {ELSEWHERE.fingerprint[:6]}" in row
-    assert "%" not in row
 
 
 COMMANDS = """

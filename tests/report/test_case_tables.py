@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 import pytest
 from builders import (
-    ODD_NAMES,
     make_case,
     make_failed,
     make_measurement,
@@ -17,7 +16,7 @@ from builders import (
     make_run,
     make_traced,
 )
-from shown import assert_tells, printed, read
+from shown import printed, read
 
 from stepbench.records.cases import EAGER, GRAPH, XLA, Tracing
 from stepbench.records.run import Failure, FailureKind, Measurement
@@ -93,10 +92,12 @@ def test_json_has_the_profile_of_a_traced_case() -> None:
     assert seconds == pytest.approx(0.006)
 
 
-def test_json_has_no_profile_where_there_is_no_trace() -> None:
+def test_json_has_no_profile_where_there_is_no_trace_nor_a_failed_case_a_warning_of_it() -> None:
     for measurement in (UNTRACED, BROKEN):
         case = case_of(RUN, measurement.case.id)
         assert (case.trace, case.profile) == (None, None)
+    failed = msgspec.structs.replace(BROKEN, trace_failure=REFUSED)
+    assert case_of(make_run(failed, GRAPH_CASE), BROKEN.case.id).warnings == ()
 
 
 def test_json_has_only_the_operations_that_take_longest() -> None:
@@ -115,11 +116,6 @@ def test_a_missing_trace_is_a_warning_with_its_reason() -> None:
     assert case_of(run, UNTRACED.case.id).warnings == (warning,)
     for text in (terminal(RUN, 160), terminal(RUN, 60), read(shown(RUN)).text, terminal(run, 160)):
         assert warning in " ".join(text.split())
-
-
-def test_a_failed_case_is_not_said_to_lack_a_trace() -> None:
-    failed = msgspec.structs.replace(BROKEN, trace_failure=REFUSED)
-    assert case_of(make_run(failed, GRAPH_CASE), BROKEN.case.id).warnings == ()
 
 
 @pytest.mark.parametrize("width", [130, 200])
@@ -145,14 +141,12 @@ def test_a_narrow_one_shows_times_only(width: int) -> None:
     assert "graph/float32" in text
 
 
-def test_a_profile_has_rows_for_traced_cases_only() -> None:
+def test_a_profile_has_rows_for_traced_cases_only_and_operations_for_one_case_alone() -> None:
     _, profiled = terminal(RUN, 160).partition("what to use")[0].split(TITLE)
     assert re.findall(r"^\w+/float32", profiled, re.MULTILINE) == ["graph/float32", "eager/float32"]
-
-
-def test_without_traces_there_is_no_profile() -> None:
     run = make_run(UNTRACED, BROKEN)
     assert "milliseconds" not in terminal(run, 200)
+    assert "calls" not in terminal(RUN, 200)
 
 
 def test_markdown_has_a_table_of_times_and_one_of_profiles() -> None:
@@ -219,14 +213,3 @@ def test_one_case_without_a_trace_is_reported_without_operations() -> None:
     text = terminal(RUN, 160, case=UNTRACED.case.id)
     assert row_of(text, "keras/float32")[1] == "30.0", "two replicates give no interval"
     assert "calls" not in text
-
-
-def test_of_a_whole_run_no_operations_are_listed() -> None:
-    assert "calls" not in terminal(RUN, 200)
-
-
-def test_hostile_names_of_operations_are_text() -> None:
-    names = [*ODD_NAMES, "x" * 300, "\x1b[31m\nred"]
-    odd = make_traced(make_case(), *(make_operation(name, 0.01, name=f"of {name}") for name in names))
-    plain = (*names[:-1], "[31m red")
-    assert_tells(shown(make_run(odd), case=odd.case.id), *plain, *(f"of {name}" for name in plain))

@@ -37,9 +37,12 @@ def test_the_gravest_case_is_the_verdict() -> None:
     assert compared(run_of(1, "a", "b"), run_of(1, "a")).verdict == "missing"
 
 
-def test_runs_of_different_machines_are_refused_with_what_differs() -> None:
+def test_runs_of_different_machines_or_ways_to_start_workers_are_refused_with_what_differs() -> None:
     with pytest.raises(StepbenchError, match=r"different machines \(CPU: .*Test CPU.* vs Another CPU.*gate"):
         compared(run_of(), run_of(environment=OTHER))
+    forked = run_of(environment=msgspec.structs.replace(ENVIRONMENT, forks=True))
+    with pytest.raises(StepbenchError, match=r"workers that came about differently \(workers: forked vs started\)"):
+        compared(forked, run_of())
 
 
 def test_different_machines_that_are_allowed_are_shown_and_never_judged() -> None:
@@ -65,12 +68,6 @@ def test_a_missing_case_says_why_in_both_forms() -> None:
     assert read([blocks(found)]).rows[1] == [make_case().id, "missing", "–"]
 
 
-def test_odd_names_are_shown_as_they_are() -> None:
-    found = [blocks(compared(run_of(1, *ODD_NAMES), run_of(1.5, *ODD_NAMES, run_id="\x1b[2J<b>x</b>")))]
-    assert_tells(found, "[2J<b>x</b>", *(make_case(name).id for name in ODD_NAMES))
-    assert [row[:2] for row in read(found).rows[1:]] == [[make_case(name).id, "regression"] for name in ODD_NAMES]
-
-
 def test_the_json_is_read_back_as_it_was() -> None:
     found = compared(run_of(1, *ODD_NAMES), run_of(1.5, *ODD_NAMES))
     encoded = msgspec.json.encode(found)
@@ -78,9 +75,3 @@ def test_the_json_is_read_back_as_it_was() -> None:
     plain = msgspec.json.decode(encoded)
     assert set(plain) == {"schema", "old", "new", "verdict", "threshold", "differences", "cases"}
     assert set(plain["cases"][0]) == {"id", "verdict", "ratio", "why"}
-
-
-def test_runs_of_forked_and_of_started_workers_are_refused_and_said_to_be() -> None:
-    forked = run_of(environment=msgspec.structs.replace(ENVIRONMENT, forks=True))
-    with pytest.raises(StepbenchError, match=r"workers that came about differently \(workers: forked vs started\)"):
-        compared(forked, run_of())

@@ -67,7 +67,7 @@ def types(value: dict[str, Any]) -> dict[str, type]:
     return {key: float if isinstance(item, int) else type(item) for key, item in value.items()}
 
 
-def test_github_entries_have_the_keys_and_types_of_the_example() -> None:
+def test_github_entries_are_as_the_example_in_milliseconds_a_step_with_half_the_interval() -> None:
     fewest, most = map(types, json.loads(GITHUB_EXAMPLE))
     entries = {entry["name"]: entry for entry in export("github-action-benchmark")}
     assert set(entries) == {FAST_ID, REFERENCE_ID, ONCE_ID}
@@ -75,10 +75,6 @@ def test_github_entries_have_the_keys_and_types_of_the_example() -> None:
         assert set(fewest) <= set(types(entry))
         assert types(entry).items() <= most.items()
     assert types(entries[FAST_ID]) == most
-
-
-def test_github_values_are_milliseconds_a_step_with_half_the_interval() -> None:
-    entries = {entry["name"]: entry for entry in export("github-action-benchmark")}
     case = next(case for case in summarize(RUN).cases if case.id == FAST_ID)
     assert case.step_time_s
     assert case.step_time_s.high
@@ -92,7 +88,7 @@ def test_github_values_are_milliseconds_a_step_with_half_the_interval() -> None:
     assert "converges: not checked" in entries[FAST_ID]["extra"].splitlines()
 
 
-def test_bencher_has_the_measures_and_types_of_the_example() -> None:
+def test_bencher_has_the_measures_and_types_of_the_example_in_nanoseconds_and_examples_a_second() -> None:
     example = json.loads(BENCHER_EXAMPLE)["benchmark_name"]
     measures = export("bencher")[FAST_ID]
     assert {name: types(metric) for name, metric in measures.items()} == {
@@ -100,10 +96,6 @@ def test_bencher_has_the_measures_and_types_of_the_example() -> None:
     }
     assert export("bencher")[ONCE_ID].keys() == example.keys()
     assert {tuple(metric) for metric in export("bencher")[ONCE_ID].values()} == {("value",)}
-
-
-def test_bencher_counts_nanoseconds_a_step_and_examples_a_second() -> None:
-    measures = export("bencher")[FAST_ID]
     case = next(case for case in summarize(RUN).cases if case.id == FAST_ID)
     assert case.step_time_s
     assert case.throughput

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from builders import ODD_NAMES, make_case
+from builders import make_case
 from paired import (
     HEAD,
     STEP_S,
@@ -14,7 +14,7 @@ from paired import (
     make_traced_gate_case,
     noisy_pairs,
 )
-from shown import assert_tells, printed, read
+from shown import printed, read
 
 from stepbench.judge.gate import GateJudgement, judge_gate
 from stepbench.records.gate import Disturbance, Gate, Pair, Quad, Revision, SideName
@@ -64,10 +64,12 @@ def with_load(pair: Pair, others: float = 0.0, stolen: float = 0.0) -> Pair:
     return msgspec.structs.replace(pair, load=Disturbance(others, stolen))
 
 
-def test_a_pass_blames_no_commit() -> None:
+def test_a_pass_blames_no_commit_and_what_else_is_to_be_noted_comes_last() -> None:
     text = terminal(make_gate(SAME))
     assert text.startswith("PASS: ")
     assert "between them" not in text
+    gate = make_gate(SAME)
+    assert printed(chapters(gate, judge_gate(gate), ("a note",))).endswith("\n- a note\n")
 
 
 @pytest.mark.parametrize(
@@ -93,18 +95,6 @@ def test_a_broken_side_is_named_with_its_reason_and_the_commits() -> None:
     page = read(shown(gate))
     assert page.rows[1] == [make_case().id, "broken", "–", "–", "0", "0 µs"]
     assert "head fails: error: planted | [2J here" in page.text
-
-
-def test_odd_names_are_shown_as_they_are() -> None:
-    cases = [make_case(name) for name in ODD_NAMES]
-    gate = make_gate(
-        *(make_gate_case(*noisy_pairs(0.1), case=case) for case in cases),
-        base=Revision(" ".join(ODD_NAMES), "a" * 40),
-        commits=(*(f"abc {name}" for name in ODD_NAMES), "abc \x1b]0;title\x07"),
-    )
-    names = (f"{' '.join(ODD_NAMES)} (aaaaaaaaaaaa)", *(case.id for case in cases))
-    assert_tells(shown(gate), *names, *(f"abc {name}" for name in ODD_NAMES), "abc ]0;title")
-    assert [row[:2] for row in read(shown(gate)).rows[1:]] == [[case.id, "regression"] for case in cases]
 
 
 def test_the_json_is_read_back_as_it_was() -> None:
@@ -176,8 +166,3 @@ def test_the_text_of_one_case_has_its_own_reasons_the_commits_and_its_explanatio
     assert same == "pass: head / base 1.000 [0.992, 1.007], threshold 2.0%"
     assert broken.splitlines()[0] == "broken: head / base –, threshold 2.0%"
     assert f"- {make_case('xla').id}: head fails: error: planted" in broken
-
-
-def test_what_else_is_to_be_noted_comes_last() -> None:
-    gate = make_gate(SAME)
-    assert printed(chapters(gate, judge_gate(gate), ("a note",))).endswith("\n- a note\n")

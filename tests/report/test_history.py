@@ -7,9 +7,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from builders import ENVIRONMENT, ODD_NAMES, STARTED, make_case, make_failed, make_measurement, make_run
+from builders import ENVIRONMENT, STARTED, make_case, make_failed, make_measurement, make_run
 from histories import CASE, ELSEWHERE, committed, followed, run_at, stepping, stored
-from shown import assert_tells, printed, read
+from shown import printed, read
 
 from stepbench.errors import StepbenchError
 from stepbench.report.blocks import Table
@@ -44,13 +44,10 @@ def test_a_change_point_is_marked_in_its_row_and_told_with_its_commits(tmp_path:
     assert note.endswith("(commit: 777777777777 vs 888888888888)")
 
 
-def test_a_change_without_a_change_of_commit_says_so(tmp_path: Path) -> None:
+def test_what_changed_with_the_step_time_is_told(tmp_path: Path) -> None:
     runs = [msgspec.structs.replace(run, environment=committed(1)) for run in stepping()]
-    (note,) = (note for note in followed(tmp_path, *runs).notes if " on (" in note)
+    (note,) = (note for note in followed(tmp_path / "same", *runs).notes if " on (" in note)
     assert note.endswith("(of the same commit)")
-
-
-def test_what_else_changed_with_the_step_time_is_told(tmp_path: Path) -> None:
     newer = msgspec.structs.replace(ENVIRONMENT.software, python="3.12.1")
     runs = [
         msgspec.structs.replace(run, environment=msgspec.structs.replace(ENVIRONMENT, software=newer))
@@ -139,13 +136,6 @@ def test_the_csv_has_full_precision_and_a_line_a_run(tmp_path: Path) -> None:
         found.high,
     ]
     assert [bool(row["change"]) for row in rows] == [number == 8 for number in range(16)]
-
-
-def test_odd_names_are_shown_as_they_are(tmp_path: Path) -> None:
-    for number, name in enumerate(ODD_NAMES):
-        case = make_case(name)
-        history = followed(tmp_path / str(number), run_at(0, 10, case=case), case=case)
-        assert_tells([blocks(history)], case.id)
 
 
 def test_text_from_files_cannot_steer_a_spreadsheet(tmp_path: Path) -> None:

@@ -67,10 +67,6 @@ def test_more_machines_than_colours_are_drawn(tmp_path: Path) -> None:
     assert len(marks(draw(followed(tmp_path, *runs)))) == machines
 
 
-def test_one_run_alone_is_drawn(tmp_path: Path) -> None:
-    assert len(marks(draw(followed(tmp_path, run_at(0, 10))))) == 1
-
-
 def test_names_stand_in_the_picture_as_text(tmp_path: Path) -> None:
     names = " ".join([*ODD_NAMES, "$x^2$", "$\\frac{1", "\\LaTeX"])
     history = msgspec.structs.replace(followed(tmp_path, run_at(0, 10)), case=names)

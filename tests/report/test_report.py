@@ -100,15 +100,12 @@ def test_why_there_are_no_speedups_is_said_where_their_reference_has_no_time() -
     assert "no speed-up" not in read(chapters(summarize(both))).text
 
 
-def test_each_workload_and_device_has_a_table() -> None:
+def test_every_workload_device_batch_size_and_number_of_steps_is_told_apart() -> None:
     cases = [make_case(workload=workload, device=device) for workload in ("a", "b") for device in Device]
     text = terminal(make_run(*(make_measurement(case, [0.1], [0.1]) for case in cases)), 120)
     for workload in ("a", "b"):
         for device in Device:
             assert f"{workload} on {device}, batch size 64" in text
-
-
-def test_batch_sizes_and_steps_per_call_tell_rows_apart() -> None:
     cases = (make_case(), make_case(batch_size=8), make_case(batch_size=8, steps_per_call=4))
     text = terminal(make_run(*(make_measurement(case, [0.1], [0.1]) for case in cases)), 120)
     assert "batch sizes as in the rows" in text
@@ -125,8 +122,17 @@ def test_the_heading_tells_the_machine_or_that_it_is_unknown() -> None:
     assert "None" not in printed(unknown)
 
 
-def test_a_case_that_was_not_measured_yet_says_so() -> None:
+def test_what_was_not_measured_yet_says_so_and_what_differs_has_its_speedup_struck_out() -> None:
     assert_tells(chapters(summarize(make_run(FAST, Measurement(make_case(XLA)), finished=None))), "not measured")
+    assert (
+        "not measured yet (xla/float32)" in read(chapters(summarize(make_run(FAST, Measurement(make_case(XLA)))))).text
+    )
+    summary = summarize(make_run(REFERENCE, FAST))
+    wrong = Equivalence(Verdict.DIFFERENT, ("it drifts",))
+    cases = tuple(msgspec.structs.replace(case, equivalence=wrong) for case in summary.cases if case.speedup)
+    text = markdown(chapters(msgspec.structs.replace(summary, cases=cases)))
+    assert re.search(r"graph/mixed\\_bfloat16 \| [^|~]+ \| [^|~]+ \| ~~2\.0\d× [^|]+~~ \| different \|", text)
+    assert "converges different: it drifts" in text
 
 
 def test_what_never_pays_back_and_what_may_never() -> None:
@@ -205,18 +211,6 @@ def test_a_failure_that_a_message_would_spoil_is_text() -> None:
     page = read(chapters(summarize(make_run(make_failed(make_case(XLA), message=message)))))
     assert "error: [31mred [0m | `tick` <script>alert(1)</script>" in page.text
     assert len(page.rows) == 2
-
-
-def test_a_case_that_was_not_begun_is_noted_and_one_that_differs_has_its_speedup_struck_out() -> None:
-    assert (
-        "not measured yet (xla/float32)" in read(chapters(summarize(make_run(FAST, Measurement(make_case(XLA)))))).text
-    )
-    summary = summarize(make_run(REFERENCE, FAST))
-    wrong = Equivalence(Verdict.DIFFERENT, ("it drifts",))
-    cases = tuple(msgspec.structs.replace(case, equivalence=wrong) for case in summary.cases if case.speedup)
-    text = markdown(chapters(msgspec.structs.replace(summary, cases=cases)))
-    assert re.search(r"graph/mixed\\_bfloat16 \| [^|~]+ \| [^|~]+ \| ~~2\.0\d× [^|]+~~ \| different \|", text)
-    assert "converges different: it drifts" in text
 
 
 def test_a_first_call_that_takes_no_longer_pays_back_at_once() -> None:

@@ -140,11 +140,8 @@ def test_json_has_odd_names_as_they_are() -> None:
     assert {(case["workload"], case["execution"]) for case in cases} == {(name, name) for name in names}
 
 
-def test_cases_come_fastest_first_and_failed_ones_last() -> None:
+def test_cases_come_fastest_first_and_failed_ones_after_those_of_every_workload() -> None:
     assert [case.id for case in summarize(RUN).cases] == [FAST.id, REFERENCE.id, SLOW.id, BROKEN.id]
-
-
-def test_failed_cases_come_after_those_of_every_workload() -> None:
     measured = [make_measurement(make_case(workload=workload), [0.1]) for workload in ("a", "b")]
     failed = [make_failed(make_case(XLA, workload=workload)) for workload in ("a", "b")]
     cases = summarize(make_run(failed[1], measured[1], failed[0], measured[0])).cases
@@ -222,10 +219,7 @@ def test_without_a_measured_reference_there_is_no_speedup(others: tuple[Measurem
     [
         (3.0, 0.1, 200.0),  # 2 s more, and 10 ms saved each step.
         (0.5, 0.1, 0.0),
-        (1.0, 0.1, 0.0),
         (3.0, 0.2, None),
-        (0.5, 0.4, None),
-        (3.0, 0.4, None),
     ],
 )
 def test_break_even_is_when_the_first_call_has_paid_back(
@@ -236,20 +230,9 @@ def test_break_even_is_when_the_first_call_has_paid_back(
     assert case_of(make_run(reference, mine), FAST.id).break_even_steps == pytest.approx(expected)
 
 
-def test_first_call_is_the_median_of_the_replicates() -> None:
-    replicates = [
-        make_measurement(FAST, [0.1], phases=make_phases(first_call_s)).replicates[0]
-        for first_call_s in (9.0, 1.0, 2.0)
-    ]
-    assert only(make_run(Measurement(FAST, tuple(replicates)))).first_call_s == 2.0
-
-
-def test_peak_memory_on_cpu_is_what_the_process_added() -> None:
+def test_peak_memory_is_what_the_process_added_or_the_accelerators() -> None:
     closing = make_closing(baseline_rss_bytes=300 * MEBIBYTE, peak_rss_bytes=420 * MEBIBYTE)
     assert only(make_run(make_measurement(FAST, [0.1], closing=closing))).peak_memory_bytes == 120 * MEBIBYTE
-
-
-def test_peak_memory_on_an_accelerator_is_the_devices() -> None:
     closing = make_closing(device_peak_bytes=3 * MEBIBYTE)
     assert only(make_run(make_measurement(FAST, [0.1], closing=closing))).peak_memory_bytes == 3 * MEBIBYTE
 

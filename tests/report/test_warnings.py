@@ -64,8 +64,11 @@ def test_the_cpus_features_do_not_matter_on_a_gpu() -> None:
     assert only(make_run(measurement, environment=with_features("avx2"))).warnings == ()
 
 
-def test_an_undisturbed_case_has_no_warning() -> None:
+def test_replicates_that_are_missing_are_counted_and_an_undisturbed_case_has_no_warning() -> None:
     assert only(make_run(make_measurement(FAST, [0.1, 0.101], [0.1, 0.1], [0.1]))).warnings == ()
+    run = make_run(make_measurement(FAST, [0.1], [0.1], [0.1]))
+    plan = msgspec.structs.replace(run.plan, replicates=4)
+    assert only(msgspec.structs.replace(run, plan=plan)).warnings == ("only 3 of 4 replicates",)
 
 
 @pytest.mark.parametrize(
@@ -93,12 +96,6 @@ def test_work_that_is_counted_in_part_is_said() -> None:
 @pytest.mark.parametrize("replicates", [([0.1],), ([0.1], []), ([], [0.1], [])])
 def test_one_replicate_is_said_to_give_no_interval(replicates: tuple[list[float], ...]) -> None:
     assert only(make_run(make_measurement(FAST, *replicates))).warnings == ("one replicate gives no interval",)
-
-
-def test_replicates_that_are_missing_are_counted() -> None:
-    run = make_run(make_measurement(FAST, [0.1], [0.1], [0.1]))
-    plan = msgspec.structs.replace(run.plan, replicates=4)
-    assert only(msgspec.structs.replace(run, plan=plan)).warnings == ("only 3 of 4 replicates",)
 
 
 def test_a_wide_interval_is_said_with_a_remedy() -> None:

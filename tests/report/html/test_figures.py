@@ -172,13 +172,10 @@ def test_text_and_marks_stand_out_in_light_and_in_dark() -> None:
             assert contrast(palette[name], palette["surface"]) >= 3, name
 
 
-def test_every_category_of_work_has_a_look_of_its_own() -> None:
+def test_what_means_something_has_a_look_of_its_own() -> None:
     assert set(LOOKS) == set(Category)
     assert len(set(LOOKS.values())) == len(LOOKS)
     assert {colour for colour, _ in LOOKS.values()} <= set(svg.COLOURS)
-
-
-def test_executions_have_shapes_and_precisions_colours_of_their_own() -> None:
     executions = ("eager", "graph", "xla", "keras", "mine", "yours")
     run = make_run(*(make_measurement(make_case(name, precision)) for name in executions for precision in PRECISIONS))
     found = marks(summarize(run).cases)

@@ -9,8 +9,6 @@ import msgspec
 import pytest
 from builders import ENVIRONMENT, ODD_NAMES, make_case, make_failed, make_measurement, make_run
 from documents import Document, faults
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from reports import LOCK, full_run, full_summary, make_curves, make_full
 
 from stepbench.records.cases import EAGER, GRAPH, XLA, Verification
@@ -242,13 +240,6 @@ def test_nothing_from_a_file_becomes_markup(attack: str) -> None:
     assert [len(document.all(tag)) for tag in ("script", "style", "img")] == [1, 1, 0]
     assert formats.plain(attack) in document.text
     assert not {"\x00", "\x1b", "\u202e", "\u2066"} & set(document.text)
-
-
-@pytest.mark.usefixtures("undrawn")
-@settings(max_examples=20, deadline=None)
-@given(st.text(min_size=1, max_size=40))
-def test_any_message_is_shown_plain(text: str) -> None:
-    assert formats.plain(text) in shown(make_run(make_failed(make_case(XLA), message=text))).text
 
 
 @pytest.mark.usefixtures("undrawn")
