@@ -15,11 +15,7 @@ WHO = {
 
 def git(folder: Path, *arguments: str) -> str:
     done = subprocess.run(
-        ["git", "-C", str(folder), *arguments],
-        env={**os.environ, **WHO},
-        capture_output=True,
-        text=True,
-        check=True,
+        ["git", "-C", str(folder), *arguments], env={**os.environ, **WHO}, capture_output=True, text=True, check=True
     )
     return done.stdout
 

@@ -63,10 +63,7 @@ WRONG = [
     (["history", "graph", "--last", "0"], "--last must be at least 1, not 0"),
     (["history", "--output", "plot.svg"], "--output draws the history of a case: name the case"),
     (["history", "graph", "--output", "plot.pdf"], "--output draws .svg and .png files"),
-    (
-        ["history", "graph", "--output", "nowhere/plot.svg"],
-        "nowhere/plot.svg cannot be written (No such file",
-    ),
+    (["history", "graph", "--output", "nowhere/plot.svg"], "nowhere/plot.svg cannot be written (No such file"),
     (["baseline", "save", "../x"], "'../x' is no name for a baseline"),
     (["baseline", "save", "good", "nope"], "There is no run 'nope'"),
     (["baseline", "save", "run-00"], "'run-00' is the id of a run"),

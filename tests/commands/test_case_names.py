@@ -98,10 +98,7 @@ def test_a_pair_shares_batch_size_calls_and_device_where_it_can(a: str, b: str, 
 
 def test_an_execution_of_ones_own_comes_after_the_usual_ones() -> None:
     cases = [make_case("mine", "mixed_bfloat16"), make_case("mine"), make_case(KERAS), make_case(EAGER), *DEFAULT[-3:]]
-    assert chosen("float32", "mixed_bfloat16", cases) == (
-        "cnn/xla/float32/cpu/b64",
-        "cnn/xla/mixed_bfloat16/cpu/b64",
-    )
+    assert chosen("float32", "mixed_bfloat16", cases) == ("cnn/xla/float32/cpu/b64", "cnn/xla/mixed_bfloat16/cpu/b64")
 
 
 @pytest.mark.parametrize(("a", "b"), [("nope", "graph"), ("graph", "nope"), ("graph/nope", "xla"), ("", "xla")])

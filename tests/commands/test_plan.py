@@ -93,10 +93,7 @@ def test_a_revision_is_asked_for_its_own_files_and_the_plan_names_the_users(
     request = measuring_request(**REQUEST, workload=f"{own}/mine.py:workload", plugin=[f"{own}/plugin.py", "module"])
     plan = make_plan(request, Checkout(Revision("", ""), checkout, elsewhere=own)).plan
     ((order, surroundings),) = asked
-    assert (order.workloads, order.plugins) == (
-        (f"{checkout}/mine.py:workload",),
-        (f"{checkout}/plugin.py", "module"),
-    )
+    assert (order.workloads, order.plugins) == ((f"{checkout}/mine.py:workload",), (f"{checkout}/plugin.py", "module"))
     assert surroundings == Checkout(Revision("", ""), checkout, elsewhere=own).surroundings()
     assert (plan.workloads, plan.plugins) == ({"cnn": f"{own}/mine.py:workload"}, (f"{own}/plugin.py", "module"))
 

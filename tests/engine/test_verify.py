@@ -25,10 +25,7 @@ def test_the_innocent_are_equivalent_and_a_planted_bug_is_different_for_its_own_
     names = ("graph", INNOCENT, "planted-flipped-sign")
     cases = tuple(make_case(name, workload="tiny", batch_size=32) for name in names)
     plan = make_plan(
-        cases,
-        workloads={"tiny": f"{places.TINY}:workload"},
-        plugins=(PLANTED_FILE,),
-        verification=SETTINGS,
+        cases, workloads={"tiny": f"{places.TINY}:workload"}, plugins=(PLANTED_FILE,), verification=SETTINGS
     )
     memo = Memo()
     verify(plan, [Measurement(case) for case in cases], memo, tmp_path)

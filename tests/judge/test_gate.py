@@ -9,17 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from builders import make_case
-from paired import (
-    FACTS,
-    NOISE,
-    STEP_S,
-    make_broken,
-    make_gate,
-    make_gate_case,
-    make_pair,
-    make_pairs,
-    noisy_pairs,
-)
+from paired import FACTS, NOISE, STEP_S, make_broken, make_gate, make_gate_case, make_pair, make_pairs, noisy_pairs
 
 from stepbench.errors import StepbenchError
 from stepbench.judge.gate import (

@@ -125,16 +125,8 @@ def test_one_replicate_breaks_even_without_an_interval() -> None:
     assert (found.low, found.high) == (None, None)
 
 
-@given(
-    st.lists(
-        st.tuples(*[st.floats(0.001, 1.0)] * 2, *[st.floats(0.01, 60.0)] * 2),
-        min_size=1,
-        max_size=6,
-    )
-)
-def test_an_interval_holds_its_value_whatever_was_measured(
-    replicates: list[tuple[float, float, float, float]],
-) -> None:
+@given(st.lists(st.tuples(*[st.floats(0.001, 1.0)] * 2, *[st.floats(0.01, 60.0)] * 2), min_size=1, max_size=6))
+def test_an_interval_holds_its_value_whatever_was_measured(replicates: list[tuple[float, float, float, float]]) -> None:
     mine, theirs, my_calls, their_calls = zip(*replicates, strict=True)
     found = break_even(measured(*mine, first_calls=my_calls), reference(*theirs, first_calls=their_calls))
     if found is not None:

@@ -230,8 +230,7 @@ def test_choice(text: str, choice: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "parse",
-    [parse_cgroups, parse_choice, parse_cpu_max, parse_cpuinfo, parse_meminfo, parse_memory_limit],
+    "parse", [parse_cgroups, parse_choice, parse_cpu_max, parse_cpuinfo, parse_meminfo, parse_memory_limit]
 )
 @given(text=st.none() | st.text())
 def test_no_text_makes_a_parser_raise(parse: Callable[[str | None], object], text: str | None) -> None:

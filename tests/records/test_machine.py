@@ -109,10 +109,7 @@ def test_what_is_momentary_or_idle_makes_no_difference(changed: Environment) -> 
         (with_part("host", kernel="6.2"), "kernel: 6.1 vs 6.2"),
         (with_variables(), "XLA_FLAGS: '--xla_a' vs absent"),
         (with_variables(XLA_FLAGS=""), "XLA_FLAGS: '--xla_a' vs ''"),
-        (
-            with_variables(XLA_FLAGS="--xla_a", TF_ENABLE_ONEDNN_OPTS="0"),
-            "oneDNN: TensorFlow's choice vs off",
-        ),
+        (with_variables(XLA_FLAGS="--xla_a", TF_ENABLE_ONEDNN_OPTS="0"), "oneDNN: TensorFlow's choice vs off"),
         (
             with_part("software", packages={"tensorflow": "2.21.0", "numpy": "2.4.6", "nvidia-cudnn-cu12": "9.1"}),
             "nvidia-cudnn-cu12: absent vs 9.1",
@@ -135,8 +132,7 @@ def test_a_difference_is_told_once_in_words(changed: Environment, sentence: str)
 
 
 @pytest.mark.parametrize(
-    ("value", "meaning"),
-    [("0", False), ("false", False), ("1", True), ("True", True), ("", None), ("perhaps", None)],
+    ("value", "meaning"), [("0", False), ("false", False), ("1", True), ("True", True), ("", None), ("perhaps", None)]
 )
 def test_onednn_is_read_as_tensorflow_reads_it(value: str, *, meaning: bool | None) -> None:
     assert with_variables(TF_ENABLE_ONEDNN_OPTS=value).onednn is meaning

@@ -141,8 +141,7 @@ def test_a_measurement_survives_json() -> None:
 
 
 @pytest.mark.parametrize(
-    "line",
-    [b'{"type":"block"}', b'{"type":"other","case":"x"}', b"{}", b"[]", b'{"type":"failed","case":1}'],
+    "line", [b'{"type":"block"}', b'{"type":"other","case":"x"}', b"{}", b"[]", b'{"type":"failed","case":1}']
 )
 def test_a_line_that_is_no_event_is_refused(line: bytes) -> None:
     with pytest.raises(msgspec.ValidationError):

@@ -7,15 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from builders import (
-    make_case,
-    make_failed,
-    make_measurement,
-    make_operation,
-    make_plan,
-    make_run,
-    make_traced,
-)
+from builders import make_case, make_failed, make_measurement, make_operation, make_plan, make_run, make_traced
 from shown import printed, read
 
 from stepbench.records.cases import EAGER, GRAPH, XLA, Tracing
@@ -167,10 +159,7 @@ def test_markdown_has_a_table_of_times_and_one_of_profiles() -> None:
 def test_a_profile_tells_batch_sizes_apart_as_the_table_of_times_does() -> None:
     untraced = make_measurement(make_case(GRAPH, batch_size=8), [0.1], [0.1])
     run = make_run(GRAPH_CASE, untraced)
-    assert [table[1][0] for table in read(shown(run)).tables] == [
-        "graph/float32/b64",
-        "graph/float32/b64",
-    ]
+    assert [table[1][0] for table in read(shown(run)).tables] == ["graph/float32/b64", "graph/float32/b64"]
     assert row_of(terminal(run, 160), "graph/float32/b64")[1:-1] == GRAPH_ROW[1:]
 
 

@@ -42,10 +42,7 @@ def test_a_regression_names_both_sides_the_ratio_and_the_commits_between() -> No
     assert first == "REGRESSION: the working tree (bbbbbbbbbbbb, changed) against main (aaaaaaaaaaaa), threshold 2.0%"
     assert row.split() == [make_case().id, "regression", "1.101", "[1.095,", "1.107]", *row.split()[5:]]
     assert row.split()[-3:] == ["5", "60.0", "s"]
-    assert notes == [
-        "- between them: bbbbbbb Make it slower",
-        "- between them: ccccccc Tidy up",
-    ]
+    assert notes == ["- between them: bbbbbbb Make it slower", "- between them: ccccccc Tidy up"]
 
 
 def test_a_gate_says_when_the_machine_was_busy_and_how_much_of_the_time() -> None:

@@ -4,13 +4,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from builders import (
-    make_case,
-    make_failed,
-    make_measurement,
-    make_phases,
-    make_run,
-)
+from builders import make_case, make_failed, make_measurement, make_phases, make_run
 
 from stepbench.judge.training import Equivalence, Verdict
 from stepbench.records.cases import EAGER, GRAPH, XLA, Case, Device

@@ -11,12 +11,7 @@ from stepbench.report.summary import Summary, summarize
 from stepbench.report.verify import all_well, self_test_table
 
 CAUGHT, MISSED, MUTE = list(BUGS)[:3]
-FINE = {
-    INNOCENT: Verdict.EQUIVALENT,
-    CAUGHT: Verdict.DIFFERENT,
-    MISSED: Verdict.DIFFERENT,
-    MUTE: Verdict.NOT_CHECKED,
-}
+FINE = {INNOCENT: Verdict.EQUIVALENT, CAUGHT: Verdict.DIFFERENT, MISSED: Verdict.DIFFERENT, MUTE: Verdict.NOT_CHECKED}
 
 
 def self_tested(because: str = "unsupported: no optimizer has a rate", **verdicts: Verdict) -> Summary:

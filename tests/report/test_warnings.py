@@ -6,15 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from builders import (
-    ENVIRONMENT,
-    QUIET,
-    make_block,
-    make_case,
-    make_evidence,
-    make_measurement,
-    make_run,
-)
+from builders import ENVIRONMENT, QUIET, make_block, make_case, make_evidence, make_measurement, make_run
 
 from stepbench.records.cases import EAGER, Case, Device
 from stepbench.records.machine import Cpu, Environment

@@ -242,11 +242,7 @@ def test_pickle_inside_a_checkpoint_is_not_executed(where: str, saved: Path, tmp
 
 @pytest.mark.parametrize(
     ("other", "told"),
-    [
-        ({"seed": 1}, "seed"),
-        ({"case": "a/b16"}, "case"),
-        ({"seed": 1, "data": "", "limit": 1}, "data, limit, seed"),
-    ],
+    [({"seed": 1}, "seed"), ({"case": "a/b16"}, "case"), ({"seed": 1, "data": "", "limit": 1}, "data, limit, seed")],
 )
 def test_checkpoint_of_another_training_is_refused(other: dict[str, str | int | bool], told: str, saved: Path) -> None:
     message = refusal(saved.parent, TRAINING | other)
@@ -307,9 +303,7 @@ def test_disk_that_is_full_leaves_the_earlier_checkpoint(saved: Path, monkeypatc
     assert Checkpoints(saved.parent, TRAINING).restore(state(), 99) == (EPOCH,)
 
 
-def test_the_newest_checkpoint_is_restored_but_for_a_shorter_training_its_own_last(
-    tmp_path: Path,
-) -> None:
+def test_the_newest_checkpoint_is_restored_but_for_a_shorter_training_its_own_last(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, TRAINING)
     epochs = tuple(Epoch(number, {"loss": 1 / number}, 1.0, 64) for number in range(1, 12))
     for done in (2, 10, 11):

@@ -203,8 +203,7 @@ def test_training_learns_the_task() -> None:
 
 def test_less_than_one_batch_is_refused() -> None:
     with pytest.raises(
-        stepbench.StepbenchError,
-        match=r"training set has 15 examples: choose a batch size of at most that, not 16\.",
+        stepbench.StepbenchError, match=r"training set has 15 examples: choose a batch size of at most that, not 16\."
     ):
         trainer("graph", numbered(15))
 

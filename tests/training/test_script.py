@@ -106,10 +106,7 @@ def test_a_script_cannot_catch_its_end(write: Write) -> None:
             "sys.exit('usage: train.py RATE')",
             "train.py exits before it calls fit() (usage: train.py RATE): give it the",
         ),
-        (
-            "exit()",
-            "train.py exits before it calls fit() (exit code None): give it the arguments that it needs with",
-        ),
+        ("exit()", "train.py exits before it calls fit() (exit code None): give it the arguments that it needs with"),
         (
             "import argparse; p = argparse.ArgumentParser(); p.add_argument('rate'); p.parse_args()",
             "train.py exits before it calls fit() (",

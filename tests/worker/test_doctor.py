@@ -39,9 +39,7 @@ def test_threads_are_counted_by_name(tmp_path: Path) -> None:
     assert count_threads("tf_renamed", tmp_path) is None
 
 
-def test_flags_that_tensorflow_refuses_are_told_so_that_a_diagnosis_names_them(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_flags_that_tensorflow_refuses_are_told_so_that_a_diagnosis_names_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XLA_FLAGS", "--xla_no_such_flag")
     facts, failure = ask_tensorflow()
     found = changed(

@@ -55,10 +55,7 @@ INNOCENT = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("name", "execution", "precision"),
-    few(("dense", GRAPH, "float32"), of=INNOCENT),
-)
+@pytest.mark.parametrize(("name", "execution", "precision"), few(("dense", GRAPH, "float32"), of=INNOCENT))
 def test_an_innocent_trainings_steps_are_the_references_from_where_it_was(
     name: str, execution: str, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,14 +24,7 @@ from stepbench.errors import StepbenchError
 from stepbench.judge.breakdown import Category
 from stepbench.report.html import svg
 from stepbench.report.html.figures import canvas
-from stepbench.report.html.figures.canvas import (
-    NARROW,
-    WIDE,
-    linear_axis,
-    log_axis,
-    row_chart,
-    shortened,
-)
+from stepbench.report.html.figures.canvas import NARROW, WIDE, linear_axis, log_axis, row_chart, shortened
 from stepbench.report.html.figures.labels import spread
 from stepbench.report.html.figures.marks import marks
 from stepbench.report.html.figures.memory import MEBIBYTE, MemoryRow
