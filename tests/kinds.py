@@ -66,10 +66,6 @@ def normalised_model() -> keras.Model:
     return classifier(layers.Dense(16), layers.BatchNormalization(), layers.ReLU(), layers.Dense(8))
 
 
-def embedding_model() -> keras.Model:
-    return classifier(layers.Embedding(TOKENS, 4), layers.Flatten(), shape=(LENGTH,), dtype="int32")
-
-
 def tied_model() -> keras.Model:
     """One table is looked up twice: its rows come from two places."""
     tokens = keras.Input((LENGTH,), dtype="int32")
@@ -117,19 +113,6 @@ def frozen_model() -> keras.Model:
     return classifier(base, layers.Dense(8, activation="relu"))
 
 
-def constrained_model() -> keras.Model:
-    limit = keras.constraints.MaxNorm(0.8)
-    return classifier(layers.Dense(16, activation="tanh", kernel_constraint=limit, bias_constraint="non_neg"))
-
-
-def regularised_model() -> keras.Model:
-    return classifier(layers.Dense(16, activation="tanh", kernel_regularizer="l2", activity_regularizer="l2"))
-
-
-def dropped_model() -> keras.Model:
-    return classifier(layers.Dense(16, activation="tanh"), layers.Dropout(0.3))
-
-
 def faint_dropped_model() -> keras.Model:
     """What dropout draws shows in the gradient of one weight alone, which is tiny beside that of its bias."""
     return classifier(layers.Rescaling(1e-10), layers.Dropout(0.3))
@@ -147,10 +130,6 @@ class Noise(layers.Layer):  # type: ignore[misc] # Keras has no types.
 
     def call(self, inputs: Any) -> Any:
         return inputs + tf.random.normal(tf.shape(inputs), stddev=0.3, dtype=inputs.dtype)
-
-
-def unseeded_model() -> keras.Model:
-    return classifier(Noise(), layers.Dense(16, activation="tanh"))
 
 
 def two_headed_model() -> keras.Model:
@@ -291,17 +270,31 @@ KINDS: dict[str, Workload | Training] = {
     for one in (
         kind("dense", dense_model),
         kind("normalised", normalised_model),
-        kind("embedding", embedding_model, data=sentences),
+        kind(
+            "embedding",
+            lambda: classifier(layers.Embedding(TOKENS, 4), layers.Flatten(), shape=(LENGTH,), dtype="int32"),
+            data=sentences,
+        ),
         kind("tied", tied_model, lambda: optimizers.Adagrad(0.05), sentences),
         kind("masked", masked_model, data=sentences),
         kind("stateful", stateful_model, data=sentences),
         kind("attentive", attentive_model, decaying, sentences),
         kind("convolutional", convolutional_model, data=pictures),
         kind("frozen", frozen_model, lambda: optimizers.SGD(0.05, momentum=0.9, nesterov=True)),
-        kind("constrained", constrained_model, lambda: optimizers.RMSprop(0.01, momentum=0.5, centered=True)),
-        kind("regularised", regularised_model, lambda: optimizers.Nadam(0.01, clipvalue=0.1)),
-        kind("dropped", dropped_model),
-        kind("unseeded", unseeded_model),
+        kind(
+            "constrained",
+            lambda: classifier(
+                layers.Dense(16, "tanh", kernel_constraint=keras.constraints.MaxNorm(0.8), bias_constraint="non_neg")
+            ),
+            lambda: optimizers.RMSprop(0.01, momentum=0.5, centered=True),
+        ),
+        kind(
+            "regularised",
+            lambda: classifier(layers.Dense(16, "tanh", kernel_regularizer="l2", activity_regularizer="l2")),
+            lambda: optimizers.Nadam(0.01, clipvalue=0.1),
+        ),
+        kind("dropped", lambda: classifier(layers.Dense(16, activation="tanh"), layers.Dropout(0.3))),
+        kind("unseeded", lambda: classifier(Noise(), layers.Dense(16, activation="tanh"))),
         Workload("two-headed", two_headed_model, two_targets),
         kind("unused-head", WithUnusedHead, excluding),
         kind("two-passes", Sharpness),
@@ -340,10 +333,6 @@ class Narrow(layers.Layer):  # type: ignore[misc] # Keras has no types.
         return tf.cast(tf.cast(inputs, keras.config.floatx()) * tf.constant(2.0, tf.float32), inputs.dtype)
 
 
-def narrow_model() -> keras.Model:
-    return classifier(layers.Dense(16), Narrow())
-
-
 def unbuildable_model() -> keras.Model:
     if keras.config.floatx() == "float64":
         raise KeyError("There is no float64 here.")
@@ -358,11 +347,8 @@ class Picky(layers.Layer):  # type: ignore[misc] # Keras has no types.
         return inputs * (1.01 if inputs.dtype == "float64" else 1.0)
 
 
-def picky_model() -> keras.Model:
-    return classifier(layers.Dense(16), Picky(), layers.Dense(8, activation="tanh"))
-
-
-NARROW, UNBUILDABLE = kind("narrow", narrow_model), kind("unbuildable", unbuildable_model)
-PICKY = kind("picky", picky_model)
+NARROW = kind("narrow", lambda: classifier(layers.Dense(16), Narrow()))
+UNBUILDABLE = kind("unbuildable", unbuildable_model)
+PICKY = kind("picky", lambda: classifier(layers.Dense(16), Picky(), layers.Dense(8, activation="tanh")))
 DEEP_DROPPED = kind("deep-dropped", deep_dropped_model)
 FAINT_DROPPED = kind("faint-dropped", faint_dropped_model)
