@@ -66,6 +66,10 @@ def normalised_model() -> keras.Model:
     return classifier(layers.Dense(16), layers.BatchNormalization(), layers.ReLU(), layers.Dense(8))
 
 
+def embedding_model() -> keras.Model:
+    return classifier(layers.Embedding(TOKENS, 4), layers.Flatten(), shape=(LENGTH,), dtype="int32")
+
+
 def tied_model() -> keras.Model:
     """One table is looked up twice: its rows come from two places."""
     tokens = keras.Input((LENGTH,), dtype="int32")
@@ -79,6 +83,11 @@ def masked_model() -> keras.Model:
     return classifier(
         layers.Embedding(TOKENS, 4, mask_zero=True), layers.LSTM(5, use_cudnn=False), shape=(LENGTH,), dtype="int32"
     )
+
+
+def constrained_model() -> keras.Model:
+    limit = keras.constraints.MaxNorm(0.8)
+    return classifier(layers.Dense(16, activation="tanh", kernel_constraint=limit, bias_constraint="non_neg"))
 
 
 def stateful_model() -> keras.Model:
@@ -111,11 +120,6 @@ def frozen_model() -> keras.Model:
     base = keras.Sequential([layers.Dense(16), layers.BatchNormalization(), layers.ReLU()])
     base.trainable = False
     return classifier(base, layers.Dense(8, activation="relu"))
-
-
-def faint_dropped_model() -> keras.Model:
-    """What dropout draws shows in the gradient of one weight alone, which is tiny beside that of its bias."""
-    return classifier(layers.Rescaling(1e-10), layers.Dropout(0.3))
 
 
 def deep_dropped_model() -> keras.Model:
@@ -270,24 +274,14 @@ KINDS: dict[str, Workload | Training] = {
     for one in (
         kind("dense", dense_model),
         kind("normalised", normalised_model),
-        kind(
-            "embedding",
-            lambda: classifier(layers.Embedding(TOKENS, 4), layers.Flatten(), shape=(LENGTH,), dtype="int32"),
-            data=sentences,
-        ),
+        kind("embedding", embedding_model, data=sentences),
         kind("tied", tied_model, lambda: optimizers.Adagrad(0.05), sentences),
         kind("masked", masked_model, data=sentences),
         kind("stateful", stateful_model, data=sentences),
         kind("attentive", attentive_model, decaying, sentences),
         kind("convolutional", convolutional_model, data=pictures),
         kind("frozen", frozen_model, lambda: optimizers.SGD(0.05, momentum=0.9, nesterov=True)),
-        kind(
-            "constrained",
-            lambda: classifier(
-                layers.Dense(16, "tanh", kernel_constraint=keras.constraints.MaxNorm(0.8), bias_constraint="non_neg")
-            ),
-            lambda: optimizers.RMSprop(0.01, momentum=0.5, centered=True),
-        ),
+        kind("constrained", constrained_model, lambda: optimizers.RMSprop(0.01, momentum=0.5, centered=True)),
         kind(
             "regularised",
             lambda: classifier(layers.Dense(16, "tanh", kernel_regularizer="l2", activity_regularizer="l2")),
@@ -351,4 +345,5 @@ NARROW = kind("narrow", lambda: classifier(layers.Dense(16), Narrow()))
 UNBUILDABLE = kind("unbuildable", unbuildable_model)
 PICKY = kind("picky", lambda: classifier(layers.Dense(16), Picky(), layers.Dense(8, activation="tanh")))
 DEEP_DROPPED = kind("deep-dropped", deep_dropped_model)
-FAINT_DROPPED = kind("faint-dropped", faint_dropped_model)
+FAINT_DROPPED = kind("faint-dropped", lambda: classifier(layers.Rescaling(1e-10), layers.Dropout(0.3)))
+"""What dropout draws shows in the gradient of one weight alone, which is tiny beside that of its bias."""
