@@ -44,19 +44,16 @@ def test_a_disk_that_fills_up_is_seen_to(small_disk: Path) -> None:
     assert read_disk(small_disk / "results").free_bytes == 0
 
 
-def test_a_file_is_no_folder_for_results(tmp_path: Path) -> None:
+def test_what_cannot_be_a_folder_for_results_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert read_disk(tmp_path / "file" / "results").problem is not None
     assert "is no folder" in (read_disk(tmp_path / "file").problem or "")
+    assert read_disk(tmp_path / ("x" * 5000)).problem == "File name too long"
 
 
 def test_a_folder_that_may_not_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda *_: False)
     assert "may not be written" in (read_disk(tmp_path).problem or "")
-
-
-def test_a_name_that_no_file_system_takes(tmp_path: Path) -> None:
-    assert read_disk(tmp_path / ("x" * 5000)).problem == "File name too long"
 
 
 def test_a_name_that_is_no_unicode_can_be_stored(tmp_path: Path) -> None:
@@ -71,13 +68,10 @@ def test_a_file_system_without_a_limit_of_files(tmp_path: Path, monkeypatch: pyt
     assert read_disk(tmp_path).free_files is None
 
 
-def test_data_that_is_not_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_that_is_here_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("STEPBENCH_DATA", raising=False)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     assert (read_data().name, read_data().folder, read_data().problem) == ("synthetic", None, None)
-
-
-def test_data_that_is_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cifar-10-batches-py").mkdir()
     (tmp_path / "cifar-10-batches-py" / "data_batch_1").write_text("")
     monkeypatch.setenv("STEPBENCH_DATA", str(tmp_path))

@@ -15,16 +15,13 @@ from stepbench.records.gate import Disturbance
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
-def test_the_busiest_are_named_and_the_idle_are_not() -> None:
+def test_the_busiest_few_are_named_and_the_idle_are_not() -> None:
     before = {1: Times("init", 50.0), 2: Times("encoder", 10.0), 3: Times("shell", 1.0)}
     after = {1: Times("init", 50.0), 2: Times("encoder", 12.0), 4: Times("new", 1.0)}
     assert [(process.pid, process.name, process.cores) for process in busiest(before, after, 2.0)] == [
         (2, "encoder", 1.0),
         (4, "new", 0.5),
     ]
-
-
-def test_few_are_named() -> None:
     after = {pid: Times("spinner", 1.0) for pid in range(10)}
     assert len(busiest({}, after, 1.0)) == 3
 

@@ -47,17 +47,12 @@ def fused(*opcodes: str, op: str = "", kind: str = "") -> SimpleNamespace:
     return computed("fused", *(made(name, opcode) for name, opcode in inner), made(*last, op=op, kind=kind))
 
 
-def test_an_empty_module_has_no_instructions() -> None:
-    assert found() == {}
-
-
-def test_an_instruction_was_made_for_the_operation_that_its_metadata_names() -> None:
+def test_an_instruction_was_made_for_what_its_metadata_names_else_it_is_called_as_it_is() -> None:
     instruction = found(made("dot.1", "dot", op="forward/dense/MatMul", kind="MatMul"))["dot.1"]
     assert instruction == Instruction("dot", "forward/dense/MatMul", "MatMul", "forward")
-
-
-def test_without_a_type_its_own_opcode_is_the_kind() -> None:
     assert found(made("dot.1", "dot", op="loss/mul"))["dot.1"] == Instruction("dot", "loss/mul", "dot", "loss")
+    assert found(made("add.7", "add"))["add.7"] == Instruction("add", "add.7", "add", "")
+    assert found() == {}
 
 
 @pytest.mark.parametrize(
@@ -76,7 +71,7 @@ def test_the_part_is_the_scope_that_the_step_marks(op: str, part: str) -> None:
     assert found(made("add.1", "add", op=op))["add.1"].part == part
 
 
-def test_a_fusion_without_metadata_was_made_for_what_it_ends_with() -> None:
+def test_a_fusion_was_made_for_what_it_says_or_ends_with_and_others_not_for_what_lies_inside() -> None:
     inner = computed(
         "fused",
         made("inner.0", "parameter"),
@@ -86,47 +81,31 @@ def test_a_fusion_without_metadata_was_made_for_what_it_ends_with() -> None:
     )
     fusion = found(made("fusion.1", "fusion", runs=[inner]), others=[inner])["fusion.1"]
     assert fusion == Instruction("fusion", "forward/cnn/conv2d/BiasAdd", "BiasAdd", "forward")
-
-
-def test_a_fusions_own_metadata_goes_before_that_inside() -> None:
     inner = fused("multiply", "add", op=FORWARD, kind="Conv2D")
     fusion = found(made("fusion.1", "fusion", runs=[inner], op=BACKWARD, kind="ReluGrad"), others=[inner])["fusion.1"]
     assert (fusion.name, fusion.kind) == (BACKWARD, "ReluGrad")
-
-
-def test_what_lies_inside_of_others_than_fusions_is_not_theirs() -> None:
     inner = computed("reducer", made("inner.0", "add", op=FORWARD, kind="Conv2D"))
     reduction = found(made("reduce.1", "reduce", runs=[inner]), others=[inner])["reduce.1"]
     assert reduction == Instruction("reduce", "reduce.1", "reduce", "")
 
 
-def test_an_instruction_without_an_origin_belongs_with_what_uses_it_directly_or_not() -> None:
+def test_an_instruction_keeps_its_origin_or_has_that_of_what_uses_it_directly_or_not() -> None:
     iota = made("iota.1", "iota")
     broadcast = made("broadcast.1", "broadcast", iota)
     user = made("custom-call.1", "custom-call", broadcast, op=BACKWARD, kind="Conv2DBackpropInput")
     instructions = found(iota, broadcast, user)
     assert instructions["broadcast.1"] == Instruction("broadcast", BACKWARD, "Conv2DBackpropInput", "backward")
     assert instructions["iota.1"] == Instruction("iota", BACKWARD, "Conv2DBackpropInput", "backward")
-
-
-def test_an_instruction_with_an_origin_keeps_it_whoever_uses_it() -> None:
     relu = made("maximum.1", "maximum", op="forward/Relu", kind="Relu")
     instructions = found(relu, made("dot.1", "dot", relu, op=BACKWARD, kind="MatMul"))
     assert instructions["maximum.1"].name == "forward/Relu"
 
 
-def test_what_nothing_uses_is_called_as_it_is() -> None:
-    assert found(made("add.7", "add"))["add.7"] == Instruction("add", "add.7", "add", "")
-
-
-def test_what_only_the_update_uses_is_the_end_of_the_backward_pass() -> None:
+def test_what_only_the_update_uses_is_the_end_of_the_backward_pass_and_no_copy_if_transposed() -> None:
     gradient = made("convolution.6", "convolution")
     instructions = found(gradient, made("subtract.1", "subtract", gradient, op=UPDATE, kind="Sub"))
     assert instructions["convolution.6"] == Instruction("convolution", "convolution.6", "convolution", "backward")
     assert instructions["subtract.1"].part == "update"
-
-
-def test_a_gradient_that_is_transposed_for_the_update_is_no_copy() -> None:
     gradient = made("convolution.6", "convolution")
     transposed = made("transpose.3", "transpose", gradient)
     instructions = found(gradient, transposed, made("subtract.1", "subtract", transposed, op=UPDATE, kind="Sub"))

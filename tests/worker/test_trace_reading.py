@@ -45,25 +45,10 @@ def test_a_step_of_one_operation_is_that_operations_and_the_hosts() -> None:
     assert (operation.seconds, host.seconds) == pytest.approx((30e-12, 70e-12))
 
 
-def test_operations_that_overlap_share_equally() -> None:
-    found = timeline(ran(0, 60, "A"), ran(30, 100, "B", thread=1), ran(42, 60, "C", thread=2))
-    assert shared(found) == {("", "A"): 30 + 6 + 6, ("", "B"): 6 + 6 + 40, ("", "C"): 6}
-
-
-def test_of_nested_operations_the_innermost_counts() -> None:
-    found = timeline(ran(0, 100, "outer"), ran(10, 60, "middle"), ran(20, 30, "inner"), ran(40, 50, "inner"))
-    assert shared(found) == {("", "outer"): 50, ("", "middle"): 30, ("", "inner"): 20}
-
-
 def test_of_nested_operations_that_begin_together_the_shorter_is_the_innermost() -> None:
     spans = [ran(0, 40, "inner"), ran(0, 100, "outer"), ran(0, 10, "innermost")]
     for order in (spans, spans[::-1]):
         assert shared(timeline(*order)) == {("", "innermost"): 10, ("", "inner"): 30, ("", "outer"): 60}
-
-
-def test_nesting_is_within_a_thread_only() -> None:
-    found = timeline(ran(0, 100, "outer"), ran(20, 30, "other", thread=1))
-    assert shared(found) == {("", "outer"): 95, ("", "other"): 5}
 
 
 def test_an_operation_that_sticks_out_of_the_step_counts_inside_only_and_is_called_where_it_begins() -> None:
@@ -74,33 +59,24 @@ def test_an_operation_that_sticks_out_of_the_step_counts_inside_only_and_is_call
     assert (before.calls, after.calls) == (0, 1)
 
 
-def test_operations_between_steps_do_not_count() -> None:
-    steps = [mark(0, 10), mark(50, 60)]
-    found = timeline(ran(0, 10), ran(20, 40, "between"), ran(50, 60), steps=steps)
-    assert shared(found) == {("", "A"): 20}
-
-
 def test_where_nothing_runs_it_is_the_host_outside_a_function_and_a_gap_inside() -> None:
     found = timeline(ran(30, 40), functions=[Span(20, 90, 0, "function")])
     assert shared(found) == {("", HOST): 20 + 10, ("", GAP): 10 + 50, ("", "A"): 10}
 
 
-def test_a_gap_takes_the_part_of_the_operation_that_follows() -> None:
+def test_a_gap_takes_the_part_of_the_operation_that_follows_in_its_function() -> None:
     found = timeline(
         ran(10, 20, part="forward"), ran(50, 70, part="backward"), ran(70, 80, part="update"), functions=[STEP]
     )
     gaps = {part: length for (part, kind), length in shared(found).items() if kind == GAP}
     assert gaps == {"forward": 10, "backward": 30, "": 20}
-
-
-def test_a_gap_does_not_take_the_part_of_another_functions_operation() -> None:
     functions = [Span(0, 40, 0, "one"), Span(50, 100, 0, "two")]
     found = timeline(ran(0, 10, part="forward"), ran(60, 100, part="update"), functions=functions)
     gaps = {part: length for (part, kind), length in shared(found).items() if kind == GAP}
     assert gaps == {"": 30, "update": 10}
 
 
-def test_marks_give_eager_operations_and_the_host_their_part() -> None:
+def test_marks_give_eager_operations_and_the_host_their_part_unless_they_have_one() -> None:
     marks = [mark(10, 40, "forward"), mark(50, 90, "update")]
     found = timeline(ran(20, 30, part=None), ran(60, 80, part=None), ran(92, 96, part=None), marks=marks)
     assert shared(found) == {
@@ -111,9 +87,6 @@ def test_marks_give_eager_operations_and_the_host_their_part() -> None:
         ("", "A"): 4,
         ("", HOST): 10 + 10 + 6,
     }
-
-
-def test_an_operations_own_part_goes_before_the_mark_around_it() -> None:
     found = timeline(ran(0, 60, part="backward"), ran(60, 100, part=""), marks=[mark(0, 100, "forward")])
     assert shared(found) == {("backward", "A"): 60, ("", "A"): 40}
 
@@ -125,12 +98,6 @@ def test_steps_are_averaged_also_where_a_mark_holds_several() -> None:
     (eighth,) = operations_of(timeline(*operations, steps=steps), steps_per_mark=8)
     assert (one.seconds, one.calls) == pytest.approx((150e-12, 1.5))
     assert (eighth.seconds, eighth.calls) == pytest.approx((150e-12 / 8, 1.5 / 8))
-
-
-def test_a_call_counts_once_though_nested_ones_cut_it_to_pieces() -> None:
-    inner = [ran(start, start + 5, "inner") for start in range(10, 90, 20)]
-    calls = {found.name: found.calls for found in operations_of(timeline(ran(0, 100, "outer"), *inner))}
-    assert calls == {"outer": 1, "inner": 4}
 
 
 def test_the_longest_come_first() -> None:
@@ -199,7 +166,7 @@ def counted(found: Timeline) -> tuple[Counter[str], Counter[str]]:
     return shares, calls
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=100)
 @given(timelines)
 def test_shares_and_calls_are_those_counted_instant_by_instant(found: Timeline) -> None:
     shares, calls = Counter[str](), Counter[str]()
