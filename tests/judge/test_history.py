@@ -175,7 +175,7 @@ def cost(levels: Sequence[float], points: Sequence[int]) -> float:
     return squares + len(points) * PENALTY * math.log(len(levels))
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(8))
 def test_the_segmentation_is_the_best_there_is_by_another_implementation(seed: int) -> None:
     rng = np.random.default_rng(seed)
     count = int(rng.integers(FEWEST_RUNS, 26))

@@ -91,8 +91,7 @@ def verdicts(truth: Mapping[str, float], settings: Verification = SETTINGS, tria
 
 @FULL_SIZE
 @pytest.mark.parametrize("paired_sd", [0.1 * MARGIN, 0.3 * MARGIN, MARGIN])
-@pytest.mark.parametrize("sign", [-1, 1])
-@pytest.mark.parametrize("what", ["loss_difference", "accuracy_difference"])
+@pytest.mark.parametrize(("what", "sign"), [("loss_difference", 1), ("accuracy_difference", -1)])
 def test_what_differs_by_the_margin_is_hardly_ever_called_equivalent(
     what: str, sign: int, paired_sd: float, trials: int
 ) -> None:
@@ -116,8 +115,10 @@ def test_the_margin_that_counts_is_the_one_stated_also_where_it_is_the_seeds_spr
 
 
 @FULL_SIZE
-@pytest.mark.parametrize("paired_sd", [0.3 * MARGIN, MARGIN, 10 * MARGIN, 1000 * MARGIN])
-@pytest.mark.parametrize("seed_sd", [0.0, 5 * MARGIN])
+@pytest.mark.parametrize(
+    ("paired_sd", "seed_sd"),
+    [(0.3 * MARGIN, 5 * MARGIN), (MARGIN, 0.0), (10 * MARGIN, 5 * MARGIN), (1000 * MARGIN, 0.0)],
+)
 def test_what_does_not_differ_is_hardly_ever_called_different(seed_sd: float, paired_sd: float, trials: int) -> None:
     assert verdicts({"paired_sd": paired_sd, "seed_sd": seed_sd}, trials=trials)[Verdict.DIFFERENT] <= most(
         ERROR, trials

@@ -98,8 +98,9 @@ def case_id(execution: str) -> str:
     return f"cnn/{execution}/float32/cpu/b64"
 
 
-def test_each_verdict_is_a_tests_outcome_and_the_xml_has_the_gates_words(gated: Gated) -> None:
-    finished = gated.run("--stepbench-threshold=3%", "--junitxml=gate.xml")
+def test_all_cases_of_a_marker_are_one_gate_of_the_working_tree_and_each_verdict_a_tests_outcome(gated: Gated) -> None:
+    more = ("--stepbench-threshold=3%", "--stepbench-budget=5m", "--stepbench-results=elsewhere")
+    finished = gated.run(*more, "--junitxml=gate.xml")
     assert finished.code == 1, finished.output
     assert "4 failed, 3 passed, 2 skipped, 4 deselected" in finished.output
     cases = {case.get("name", ""): case for case in ET.parse("gate.xml").iter("testcase")}  # noqa: S314
@@ -129,17 +130,13 @@ def test_each_verdict_is_a_tests_outcome_and_the_xml_has_the_gates_words(gated: 
     assert "head fails: error: planted" in broken
     assert "the body was run" not in finished.output
     assert "not used at all" not in finished.output
-
-
-def test_all_cases_of_a_marker_are_one_gate_of_the_working_tree_whose_table_is_shown(gated: Gated) -> None:
-    finished = gated.run("--stepbench-budget=5m", "--stepbench-results=elsewhere")
     (gate,) = gated.asked
     assert (gate.base, gate.head, gate.repository) == ("HEAD", None, gated.pytester.path)
     assert gate.request.only == tuple(case_id(execution) for execution in ("eager", "graph", "xla", "keras"))
-    assert (gate.budget_s, gate.settings) == (300, GateSettings())
+    assert (gate.budget_s, gate.settings) == (300, GateSettings(threshold=0.03))
     assert (gate.request.data, gate.request.verification, gate.request.tracing) == ("synthetic", None, None)
     _, _, summary = finished.output.partition(" stepbench ")
-    assert "BROKEN: the working tree (bbbbbbbbbbbb, changed) against main (aaaaaaaaaaaa), threshold 2.0%" in summary
+    assert "BROKEN: the working tree (bbbbbbbbbbbb, changed) against main (aaaaaaaaaaaa), threshold 3.0%" in summary
     for execution, verdict in {
         "graph": "regression",
         "eager": "pass",
