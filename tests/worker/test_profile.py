@@ -128,7 +128,8 @@ def test_the_operations_of_a_step_add_up_to_it_and_are_found_in_every_part(trace
     assert sum(product.calls for product in products) == pytest.approx(PRODUCTS)
     assert {product.part for product in products} == {"forward", "backward"}
     in_xla = found.case.variant.execution == XLA
-    assert (trace.facts.modules > 0, trace.facts.xla_events > 0) == (in_xla, in_xla)
+    assert (trace.facts.xla_events > 0) == in_xla
+    assert trace.facts.modules > 0 or not in_xla
 
 
 def test_a_trace_of_one_step_has_as_many_more_as_the_viewer_needs(traced: Capture, tmp_path: Path) -> None:
