@@ -95,8 +95,8 @@ def test_a_case_that_one_run_lacks_or_did_not_time_is_missing_and_says_which() -
         ("missing", "the old run does not have it"),
     ]
     assert found[1].ratio is None
-    (found,) = compare_cases([Measurement(CASE)], [timed(OLD)], 0.02, judged=True)
-    assert (found.verdict, found.why) == ("missing", "the old run did not time it")
+    (untimed,) = compare_cases([Measurement(CASE)], [timed(OLD)], 0.02, judged=True)
+    assert (untimed.verdict, untimed.why) == ("missing", "the old run did not time it")
 
 
 @pytest.mark.parametrize("broken", ["old", "new"])

@@ -98,8 +98,7 @@ def test_where_everything_converges_differently_nothing_is_best() -> None:
 def test_one_replicate_decides_nothing_and_is_passed_over_where_others_have_more() -> None:
     once = [make_measurement(case, [seconds] * 9) for case, seconds in ((EAGER_CASE, 0.4), (GRAPH_CASE, 0.1))]
     assert chosen(*once) == Choice(fastest=GRAPH_CASE)
-    once = make_measurement(KERAS_CASE, [0.05] * 9)
-    choice = chosen(EAGER_TIMED, GRAPH_TIMED, once)
+    choice = chosen(EAGER_TIMED, GRAPH_TIMED, make_measurement(KERAS_CASE, [0.05] * 9))
     assert cases_of(choice) == ((GRAPH_CASE,), [EAGER_CASE], [])
 
 

@@ -106,7 +106,7 @@ def test_every_workload_device_batch_size_and_number_of_steps_is_told_apart() ->
     for workload in ("a", "b"):
         for device in Device:
             assert f"{workload} on {device}, batch size 64" in text
-    cases = (make_case(), make_case(batch_size=8), make_case(batch_size=8, steps_per_call=4))
+    cases = [make_case(), make_case(batch_size=8), make_case(batch_size=8, steps_per_call=4)]
     text = terminal(make_run(*(make_measurement(case, [0.1], [0.1]) for case in cases)), 120)
     assert "batch sizes as in the rows" in text
     for label in ("graph/float32/b64", "graph/float32/b8", "graph/float32/b8/k4"):
