@@ -121,12 +121,13 @@ def test_mixed_precision_is_what_fit_makes_of_it(policy: str) -> None:
 CLASS_WEIGHTS = {0: 0.2, 1: 1.0, 2: 3.0}
 
 
-def test_class_weights_of_a_script_weigh_as_in_fit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("execution", ["eager", "graph", "xla"])
+def test_class_weights_of_a_script_weigh_as_in_fit(execution: str, tmp_path: Path) -> None:
     script = tmp_path / "train.py"
     script.write_text(
         "from workloads import kinds\n"
         "model = kinds.subclassed.model()\n"
         f"model.fit(kinds.TABLE, kinds.LABELS, batch_size={kinds.BATCH}, class_weight={CLASS_WEIGHTS})\n"
     )
-    ours = trained_by_us(Script(script), "graph", "float32")
-    assert_same(ours, trained_by_fit(kinds.subclassed, "graph", "float32", class_weight=CLASS_WEIGHTS))
+    ours = trained_by_us(Script(script), execution, "float32")
+    assert_same(ours, trained_by_fit(kinds.subclassed, execution, "float32", class_weight=CLASS_WEIGHTS))
