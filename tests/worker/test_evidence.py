@@ -93,7 +93,7 @@ def test_products_inside_branches_and_loops_are_seen(matrix: tf.Tensor) -> None:
     assert plain(observe_step(tf.function(step))) == {"graph": {"float32": 2}}
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_convolutions_and_contractions_are_products(matrix: tf.Tensor, dtype: str) -> None:
     pixels = tf.ones((1, 8, 8, 3), dtype)
     kernel = tf.Variable(tf.ones((3, 3, 3, 2), dtype))
