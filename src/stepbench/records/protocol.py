@@ -230,7 +230,7 @@ class MakeTrajectory(AnsweredBy[TrajectoryMade], frozen=True, tag="make_trajecto
 
 
 class MakeReady(AnsweredBy[Ready], frozen=True, tag="make_ready"):
-    """Build a case and call its step once, which traces and compiles it; what that changes is put back."""
+    """Build a case and, if it is built in, call its step once, which compiles it; what that changes is put back."""
 
     case: Case
     workload: str
