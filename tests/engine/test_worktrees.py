@@ -5,10 +5,10 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from processes import soon
 from repositories import commit, git, make_repository
 
 from stepbench.engine import worktrees
@@ -240,11 +240,8 @@ def test_worktrees_are_removed_even_after_sigkill(repository: Path) -> None:
     folder = Path(done.stdout.strip())
     assert done.returncode == -signal.SIGKILL
     assert folder.name == "base"
-    ends = time.monotonic() + 20
-    while folder.parent.exists() and time.monotonic() < ends:
-        time.sleep(0.05)
-    assert not folder.parent.exists()
-    assert len(git(repository, "worktree", "list").splitlines()) == 1
+    assert soon(lambda: not folder.parent.exists(), 20)
+    assert soon(lambda: len(git(repository, "worktree", "list").splitlines()) == 1, 20)
 
 
 def test_whether_there_is_a_revision_shows_without_checking_it_out(repository: Path) -> None:
