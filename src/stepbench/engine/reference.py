@@ -118,5 +118,5 @@ class ReferenceWorker:
         return reply.points
 
     def _lose(self, error: WorkerError) -> None:
+        self.failure = error.failure  # First: whoever finds the worker gone asks why.
         self._pool.end(WORKER)
-        self.failure = error.failure

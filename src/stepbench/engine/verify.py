@@ -238,7 +238,7 @@ class _GroupVerification:
         if self._reference.is_ready:
             self._say(f"taking steps of {case.id} again")
             points = self._reference.recompute(case)
-        failure = self._reference.failure
+        failure = None if points else self._reference.failure  # It may have been lost since, to another case.
         return msgspec.structs.replace(curve, points=points, not_recomputed=failure.message if failure else "")
 
     def _is_decided(self, case: Case, anchor: Case) -> bool:
