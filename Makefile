@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Where byte code is not to be kept, each of hundreds of processes would compile all of it anew.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .PHONY: help setup bench bench-quick verify profile tensorboard gate test test-slow test-pure report lint lock clean
@@ -40,13 +42,13 @@ gate: $(READY) ## Judge whether the working tree is slower than BASE (default: o
 	$(BIN)/stepbench gate --base $(or $(BASE),origin/main) $(ARGS)
 
 test: $(READY) ## Run all tests, three files at a time: they wait a good deal for worker processes
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(PYTEST) --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-slow: $(READY) ## Run the tests that take minutes: whole gates, simulations at full size
-	$(BIN)/python -m pytest -m slow $(ARGS)
+	$(PYTEST) -m slow $(ARGS)
 
 test-pure: $(READY) ## Run the tests that need no TensorFlow, in seconds
-	$(BIN)/python -m pytest -m "not tensorflow" --numprocesses 2 --dist loadfile $(ARGS)
+	$(PYTEST) -m "not tensorflow" --numprocesses 2 --dist loadfile $(ARGS)
 
 report: $(READY) ## Show the latest run
 	$(BIN)/stepbench report
