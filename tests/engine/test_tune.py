@@ -15,11 +15,13 @@ from stepbench.commands.request import Request
 from stepbench.commands.tune import TuneRequest, tune
 from stepbench.engine import tune as engine
 from stepbench.errors import InterruptedRunError, StepbenchError
+from stepbench.judge.statistics import Estimate
 from stepbench.judge.training import Verdict
 from stepbench.records.progress import Progress, untold
 from stepbench.records.settings import Setting
 from stepbench.records.store import Store
 from stepbench.records.tune import Race
+from stepbench.report.apply import Applied
 from stepbench.report.tune import chapters
 from stepbench.report.tuned import Tuned, summarize_race
 
@@ -103,6 +105,17 @@ def test_a_default_that_cannot_be_measured_ends_it_with_a_sentence(tmp_path: Pat
     request = replace(asked(), fixed={f"env:{UNPROVED}": "1"})
     with pytest.raises(StepbenchError, match="which others are held against, cannot be measured"):
         held(request, tmp_path)
+
+
+def test_a_win_that_is_not_shown_again_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "gain", lambda *_: Estimate(1.02, 0.97, 1.07))
+    race, found = held(asked(), tmp_path)
+    assert found.winner.id == found.default.id == race.default.id
+    assert found.challenger
+    assert found.challenger.id.endswith(f"/env:{SPEED}=0.6")
+    assert found.apply == Applied({}, "")
+    points = [point for block in chapters(found)[0] for point in getattr(block, "points", ())]
+    assert any("not shown to be faster" in point for point in points)
 
 
 def interrupting(after: int) -> Callable[[Progress], None]:

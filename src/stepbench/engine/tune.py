@@ -14,7 +14,7 @@ from stepbench.engine.rounds import Team, measure
 from stepbench.engine.verify import verify
 from stepbench.errors import StepbenchError
 from stepbench.judge.training import Equivalence, Verdict
-from stepbench.judge.tune import costs_of, recommended
+from stepbench.judge.tune import costs_of, gain, recommended
 from stepbench.judge.verify import judge_cases
 from stepbench.records.cases import Case, Plan, Verification
 from stepbench.records.progress import Progress, Tell
@@ -82,10 +82,11 @@ class _Tuning:
             self._hold_heats()
             winner = self._race.winner or self._choose()
             self._note(winner=winner)
-            if winner == self._race.default:
-                self._note(finished=True)
-            else:
+            if winner != self._race.default:
                 self._measure_again(winner)
+            if winner == self._race.default or not self._is_faster(winner):
+                self._note(winner=self._race.default, finished=True)
+            else:
                 self._certify(winner)
         return self._race
 
@@ -145,6 +146,11 @@ class _Tuning:
         while len(self._race.again) < AGAIN:
             done = self._hold((self._race.default, winner), len(self._race.stages) + 1, ROUNDS_AGAIN)
             self._note(again=(*self._race.again, done))
+
+    def _is_faster(self, winner: Case) -> bool:
+        """Whether it was shown when measured again; else there is no reason to change what there is."""
+        found = gain(costs_of(self._known()), winner, self._race)
+        return found is not None and (found.low or 0.0) > 1
 
     def _is_checked(self, leader: Case, known: Sequence[Measurement]) -> bool:
         """Whether the leader's way of executing, whose neighbours are tried next, is known to take the right step."""

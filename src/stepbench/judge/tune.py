@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from stepbench.judge.moderated import Prior, prior_of
-from stepbench.judge.statistics import Estimate, log_estimate, replicate_log, standard_deviation, t_quantile
+from stepbench.judge.statistics import Estimate, from_logs, log_estimate, replicate_log, standard_deviation, t_quantile
 from stepbench.records.cases import Case
 from stepbench.records.run import Measurement
+from stepbench.records.tune import Race
 
 ERROR = 0.05
 """The chance to throw the best out, over all looks, candidates and stages."""
@@ -154,6 +155,16 @@ def _of_heats(found: Measurement, training_steps: int | None) -> dict[int, float
                 (math.exp(replicate_log(replicate)) + first_call_s) / found.case.batch_size
             )
     return costs
+
+
+def gain(costs: Costs[Case], case: Case, race: Race) -> Estimate | None:
+    """How many times as fast as the default a case is for an example, by the heats after the race, or those of it."""
+    numbers = {heat.number for heat in race.again or race.heats}
+    both = {
+        one: {number: cost for number, cost in costs.get(one, {}).items() if number in numbers}
+        for one in (race.default, case)
+    }
+    return from_logs(differences(both, race.default, case))
 
 
 def departures(case: Case, default: Case) -> int:

@@ -37,6 +37,9 @@ def _points(found: Tuned) -> Iterator[str]:
     if winner.step_time_s:
         again = ", measured again after the race" if winner.id != found.default.id else ""
         yield f"{formats.estimate(winner.step_time_s, scale=1e3)} ms a step{again}"
+    if found.challenger:
+        speed = formats.estimate(found.challenger.speedup, unit="×")
+        yield f"{found.challenger.id} won the race, but was {speed} as fast when measured again: not shown to be faster"
     yield from (f"convergence: {why}" for why in winner.equivalence.why)
     if found.ties:
         more = f" and {len(found.ties) - MOST_TIES} more" if len(found.ties) > MOST_TIES else ""

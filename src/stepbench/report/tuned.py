@@ -10,7 +10,7 @@ import msgspec
 
 from stepbench.judge.statistics import Estimate, from_logs, step_time
 from stepbench.judge.training import Equivalence
-from stepbench.judge.tune import Costs, Held, Standing, costs_of, differences, standing
+from stepbench.judge.tune import Costs, Held, Standing, costs_of, gain, standing
 from stepbench.judge.verify import judge_cases
 from stepbench.records.cases import Case, Verification
 from stepbench.records.run import Measurement
@@ -37,6 +37,13 @@ class Winner(msgspec.Struct, frozen=True):
     speedup: Estimate | None
     """Of an example, against the default, measured again after the race."""
     equivalence: Equivalence
+
+
+class Challenger(msgspec.Struct, frozen=True):
+    """A candidate that won the race and was not shown to be faster than the default when it was measured again."""
+
+    id: str
+    speedup: Estimate | None
 
 
 class Elimination(msgspec.Struct, frozen=True):
@@ -71,6 +78,8 @@ class Tuned(msgspec.Struct, frozen=True, kw_only=True):
     measured: int
     default: Baseline
     winner: Winner
+    challenger: Challenger | None
+    """Who looked fastest in the race, if that was not shown again."""
     ties: tuple[str, ...]
     """Others that are not shown to be slower, fastest first."""
     apply: Applied
@@ -109,6 +118,7 @@ def summarize_race(race: Race, run: Run) -> Tuned:
         measured=sum(bool(facts.costs.get(case)) for case in entered),
         default=Baseline(race.default.id, _step_time(facts, race.default)),
         winner=_winner(facts, winner, run),
+        challenger=_challenger(facts),
         ties=tuple(case.id for case in facts.standing.racing if case not in out),
         apply=applied(winner, race.default, is_compiled=race.is_compiled),
         eliminated=tuple(_eliminated(facts)),
@@ -140,6 +150,15 @@ def _winner(facts: _Facts, winner: Case, run: Run) -> Winner:
     return Winner(winner.id, _step_time(facts, winner), _speedup(facts, winner), equivalence)
 
 
+def _challenger(facts: _Facts) -> Challenger | None:
+    race = facts.race
+    measured = {case for heat in race.again for case in heat.cases} - {race.default}
+    if race.winner != race.default or not measured:
+        return None
+    case = min(measured)
+    return Challenger(case.id, _speedup(facts, case))
+
+
 def _last(facts: _Facts) -> set[int]:
     """The heats that figures are told from: those that had no part in the choice, where there are any."""
     return {heat.number for heat in facts.race.again or facts.race.heats}
@@ -157,15 +176,7 @@ def _step_time(facts: _Facts, case: Case) -> Estimate | None:
 def _speedup(facts: _Facts, winner: Case) -> Estimate | None:
     if winner == facts.race.default:
         return UNIT
-    numbers = _last(facts)
-    plain = costs_of(facts.measurements.values())
-    if winner not in plain or facts.race.default not in plain:
-        return None
-    both = {
-        case: {number: cost for number, cost in plain[case].items() if number in numbers}
-        for case in (facts.race.default, winner)
-    }
-    return from_logs(differences(both, facts.race.default, winner))
+    return gain(costs_of(facts.measurements.values()), winner, facts.race)
 
 
 def _eliminated(facts: _Facts) -> Iterator[Elimination]:
