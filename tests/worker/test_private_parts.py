@@ -8,12 +8,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow.python import pywrap_tfe
 from tensorflow.python.eager import context
 
 from stepbench.records.cases import Device
 from stepbench.training.devices import use_device
-from stepbench.training.state import keeping_functions
 
 pytestmark = pytest.mark.tensorflow
 
@@ -54,21 +52,6 @@ def test_a_graph_gives_the_functions_that_its_operations_call() -> None:
     assert called
     assert all(hasattr(get(name), "graph") for name in called.values()), (
         f"tf.Graph._get_function() gives no graph any more {VERSIONS}: see worker/work.py"
-    )
-
-
-def test_keras_has_tensorflow_forget_its_functions_where_it_is_kept_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    forgotten: list[bool] = []
-    monkeypatch.setattr(pywrap_tfe, "TFE_ContextClearCaches", lambda _: forgotten.append(True))
-    with keeping_functions():
-        keras.utils.clear_session(free_memory=False)
-        keras.utils.set_random_seed(0)
-    assert not forgotten
-    keras.utils.clear_session(free_memory=False)
-    keras.utils.set_random_seed(0)
-    assert len(forgotten) == 2, (
-        f"New names and seeds do not have TensorFlow forget its functions any more {VERSIONS}: "
-        "see keeping_functions() in training/state.py"
     )
 
 

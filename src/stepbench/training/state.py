@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
-from tensorflow.python import pywrap_tfe
 
 from stepbench.errors import StepbenchError
 from stepbench.records.cases import MAX_SEED
@@ -102,19 +103,17 @@ def building(policy: str, seed: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def keeping_functions() -> Iterator[None]:
-    """What is built in this context leaves those functions ready that TensorFlow has called before.
+def redrawing(policy: str, seed: int) -> Iterator[None]:
+    """Whatever is built in this context has the initial weights that it has in :func:`building`, if Keras draws them.
 
-    With names and seeds that begin anew it forgets them all, and each is made ready once more when it is next called:
-    of a deep network that takes longer than a training of a hundred steps. But random operations of TensorFlow's own
-    that keep a state, unlike Keras', then go on where a build from the same seed left them.
+    To begin names and TensorFlow's own random numbers anew, as that does, has TensorFlow forget every function that it
+    has called, and each is made ready once more at its next call: of a deep network that takes longer than a training
+    of a hundred steps. Weights that are drawn in another way differ, which is to be looked at.
     """
-    forget = pywrap_tfe.TFE_ContextClearCaches
-    pywrap_tfe.TFE_ContextClearCaches = lambda _: None
-    try:
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - what Keras and users draw from who have no generator of their own.
+    with policy_of(policy):
         yield
-    finally:
-        pywrap_tfe.TFE_ContextClearCaches = forget
 
 
 @contextlib.contextmanager

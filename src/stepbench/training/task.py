@@ -17,7 +17,7 @@ from stepbench.training.feed import Feed, feed_of
 from stepbench.training.fit_data import FitData, fit_data, training_and_test
 from stepbench.training.locate import Locatable, load_workload
 from stepbench.training.script import Reached, Script, run_to_fit
-from stepbench.training.state import TrainState, building, model_state, training_state, untraced_state
+from stepbench.training.state import TrainState, building, model_state, redrawing, training_state, untraced_state
 from stepbench.training.structures import rows_in
 from stepbench.training.workload import Built, Dataset, DataSource, Training, Workload
 
@@ -53,8 +53,8 @@ class Task(abc.ABC):
             policy: of Keras, such as ``float32``.
             seed: of all that is drawn while building.
             batch_size: of the batches that it will see; the usual one if None.
-            for_values: whether all that is wanted are the values of its variables, of which those may be missing that
-                a model makes in its first step: to trace it takes longer than all else.
+            for_values: whether all that is wanted are the values of its variables, drawn as :func:`redrawing` says, of
+                which those may be missing that a model makes in its first step: to trace it takes longer than all else.
 
         Raises:
             StepbenchError: when the workload is wrong, or its model made for another batch size.
@@ -103,7 +103,7 @@ class WorkloadTask(Task):
 
     def build(self, policy: str, seed: int, batch_size: int | None = None, *, for_values: bool = False) -> TrainState:
         """As :class:`Task` says."""
-        with building(policy, seed):
+        with (redrawing if for_values else building)(policy, seed):
             return _built(self._model(), self.feed, batch_size or self.usual_batch_size, for_values=for_values)
 
     def look(self, batch_sizes: Sequence[int]) -> None:
@@ -130,7 +130,7 @@ class ScriptTask(Task):
 
     def build(self, policy: str, seed: int, batch_size: int | None = None, *, for_values: bool = False) -> TrainState:
         """As :class:`Task` says."""
-        with building(policy, seed):
+        with (redrawing if for_values else building)(policy, seed):
             model = self._run()
             return _built(model, self.feed, batch_size or self.usual_batch_size, for_values=for_values)
 
@@ -158,16 +158,9 @@ class TrainingTask(Task):
         self._training = training
         self._source = source
 
-    def build(
-        self,
-        policy: str,
-        seed: int,
-        batch_size: int | None = None,
-        *,
-        for_values: bool = False,  # noqa: ARG002 - what it has is known by a trace alone.
-    ) -> TrainState:
+    def build(self, policy: str, seed: int, batch_size: int | None = None, *, for_values: bool = False) -> TrainState:
         """As :class:`Task` says."""
-        with building(policy, seed):
+        with (redrawing if for_values else building)(policy, seed):
             built = self._built()
             batch = self.feed.take(1, batch_size or self.usual_batch_size)[0]
             return training_state(built.step, built.optimizers, built.variables, built.evaluate, batch)

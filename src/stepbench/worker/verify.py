@@ -27,7 +27,7 @@ from stepbench.training.executions import execution_named
 from stepbench.training.feed import stacked
 from stepbench.training.fit_data import Batch, Enough
 from stepbench.training.locate import import_user_module
-from stepbench.training.state import TrainState, keeping_functions, raw
+from stepbench.training.state import TrainState, raw
 from stepbench.training.task import task_named
 from stepbench.worker.audit import UpdateAudit
 from stepbench.worker.one_step import VariantStep
@@ -129,9 +129,8 @@ class Verifier:
 
     def _quickly(self, seed: int) -> Beginnings:
         """The same for most models: without a trace, and while compiled functions stay."""
-        with keeping_functions():
-            precision, batch_size = self._case.variant.precision, self._case.batch_size
-            return _beginnings(self._task.build(precision, seed, batch_size, for_values=True))
+        precision, batch_size = self._case.variant.precision, self._case.batch_size
+        return _beginnings(self._task.build(precision, seed, batch_size, for_values=True))
 
 
 def _beginnings(state: TrainState) -> Beginnings:
