@@ -33,6 +33,7 @@ NOT_APPLICABLE = {
         "planted-labels": "This workload has no targets.",
         "planted-inference-mode": "This model does the same in training and inference.",
         "planted-summed-loss": "This step does not call compute_loss().",
+        "planted-late-loss": "This step does not call compute_loss().",
     },
 }
 """Why a bug cannot be planted, by the models that lack what it takes; there is no other reason."""
