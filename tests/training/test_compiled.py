@@ -13,8 +13,9 @@ from built import ready
 from workloads import kinds
 
 import stepbench
-from stepbench.records.cases import Device
-from stepbench.training.compiled import compiled_model
+from stepbench.records.cases import Device, Precision
+from stepbench.records.protocol import Written
+from stepbench.training.compiled import compiled_model, written
 from stepbench.training.devices import use_device
 from stepbench.training.state import building
 
@@ -45,10 +46,28 @@ def metric_names(model: keras.Model, *, one_hot: bool = False) -> list[str]:
     return list(model.get_metrics_result())
 
 
+@pytest.mark.parametrize(
+    ("settings", "policy", "means"),
+    [
+        ({}, None, Written("keras")),
+        ({"jit_compile": True}, "mixed_bfloat16", Written("xla", Precision.MIXED_BFLOAT16)),
+        ({"steps_per_execution": 5}, "float32", Written("graph", Precision.FLOAT32, 5)),
+        ({"run_eagerly": True, "steps_per_execution": 5}, None, Written("eager")),
+        ({"jit_compile": False}, "bfloat16", Written("keras")),
+    ],
+)
+def test_how_fit_would_run_a_model_is_read_from_it(
+    settings: dict[str, Any], policy: str | None, means: Written
+) -> None:
+    model = bare()
+    model.compile("adam", "mse", **settings)
+    assert written(model, policy) == means
+
+
 def test_a_model_keeps_what_it_was_compiled_with_and_a_bare_one_is_a_classifier_trained_by_adam() -> None:
     model, replaced = compiled_model(workload())
     assert isinstance(model.optimizer, keras.optimizers.Adam)
-    assert (type(model.loss), model.loss.get_config()["from_logits"], replaced) == (Sparse, True, ())
+    assert (type(model.loss), model.loss.get_config()["from_logits"], replaced) == (Sparse, True, None)
     assert metric_names(model) == ["loss", "accuracy"]
     model, replaced = compiled_model(workload(compiled))
     assert (float(model.optimizer.learning_rate), replaced) == (0.25, ())
