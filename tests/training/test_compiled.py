@@ -56,7 +56,7 @@ def metric_names(model: keras.Model, *, one_hot: bool = False) -> list[str]:
         ({"jit_compile": False}, "bfloat16", Written("keras")),
     ],
 )
-def test_how_fit_would_run_a_model_is_read_from_it(
+def test_how_fit_would_run_it_is_read_from_a_model(
     settings: dict[str, Any], policy: str | None, means: Written
 ) -> None:
     model = bare()
