@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from stepbench.judge.tune import Costs, Held, Standing, log_times, standing
+from stepbench.judge.tune import Costs, Held, Standing, differences, log_times, standing
 from stepbench.records.cases import Case
-from stepbench.records.tune import Heat, Race
+from stepbench.records.tune import Change, Heat, Race
 
 MOST_KEPT = 3
 """Of a stage, that the next one tries its changes on."""
@@ -95,8 +96,21 @@ class _State:
     def _changed(self, kept: Iterable[Case], stage: int) -> Iterator[Case]:
         for case in kept:
             for change in self._race.stages[stage].changes:
-                if found := change.applied(case):
+                if (found := change.applied(case)) and self._is_hopeful(case, change):
                     yield found
+
+    def _is_hopeful(self, case: Case, change: Change) -> bool:
+        """Whether each part of a change of several settings was tried alone, and looks hopeless in none."""
+        if len(change.settings) < 2:  # noqa: PLR2004 - a part of itself.
+            return True
+        return all(self._looks_fast(Change(settings=(one,)).applied(case)) for one in change.settings)
+
+    def _looks_fast(self, case: Case | None) -> bool:
+        if case is None or case not in self._costs or self.now.leader is None:
+            return False
+        pair = (differences(self._costs, one, self._race.default) for one in (case, self.now.leader))
+        mine, best = (statistics.fmean(found) if found else math.inf for found in pair)
+        return mine <= best + math.log(HOPELESS)
 
     def line_up(self, racing: Sequence[Case], stage: int) -> tuple[Case, ...]:
         """The default, the leader, and of the others those who ran least."""

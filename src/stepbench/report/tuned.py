@@ -146,7 +146,9 @@ def _untried(facts: _Facts) -> Iterator[Case]:
 
 def _winner(facts: _Facts, winner: Case, run: Run) -> Winner:
     settings = run.plan.verification or Verification()
-    equivalence = judge_cases(run.measurements, settings).get(winner, Equivalence())
+    # As the engine judged it: a leader that was looked at on the way has no trainings for others to inherit.
+    certified = [found for case, found in facts.measurements.items() if case in (winner, winner.anchor)]
+    equivalence = judge_cases(certified, settings).get(winner, Equivalence())
     return Winner(winner.id, _step_time(facts, winner), _speedup(facts, winner), equivalence)
 
 
