@@ -33,6 +33,8 @@ def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_process: Invoke) 
         ("--fix execution=eager --execution graph", "contradicts what else is asked for: graph"),
         ("--fix execution=eager --fix steps_per_call=20", "takes one step a call"),
         ("--fix processors=99999", "processors cannot be 99999"),
+        ("--fix steps_per_call=1,20", "one value here"),
+        ("--fix precision=float32,mixed_bfloat16", "contradicts"),
         ("--fix precision=float8", "knows no 'float8'"),
         ("--allow everything", "knows no 'everything'"),
         ("--setting tf32=off --device cpu", "one of GPUs"),

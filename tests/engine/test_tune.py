@@ -93,6 +93,26 @@ def test_a_winner_that_trains_differently_loses_to_the_next(tmp_path: Path) -> N
     assert "faulty-midway" not in found.winner.id
 
 
+def test_a_winner_is_held_to_account_where_what_it_is_held_against_took_no_part(tmp_path: Path) -> None:
+    """The race is in half precision, so that the float32 anchor comes in after the winner."""
+    request = asked(("graph", "faulty-midway"), precisions=Request.precisions, settings=())
+    race, found = held(replace(request, fixed={"precision": "mixed_bfloat16"}), tmp_path)
+    assert [str(out.variant) for out in race.disqualified] == ["faulty-midway/mixed_bfloat16"]
+    assert found.winner.id == found.default.id == "tiny/graph/mixed_bfloat16/cpu/b64"
+
+
+def test_larger_batches_are_tried_where_that_is_allowed_and_told_an_example(tmp_path: Path) -> None:
+    other = (Setting("env:OTHER", "1"),)
+    request = replace(asked(("graph",), settings=(other,)), allows_batch_size=True, training_steps=1000)
+    race, found = held(request, tmp_path)
+    assert "batch size" in [stage.name for stage in race.stages]
+    assert race.training_steps == 1000
+    assert found.winner.id == "tiny/graph/float32/cpu/b1024", "a fake step takes as long whatever its batch"
+    assert found.winner.speedup
+    assert found.winner.speedup.value == pytest.approx(16, rel=0.05)
+    assert found.apply.python == "batch_size = 1024"
+
+
 def test_a_setting_that_is_not_proved_is_out(tmp_path: Path) -> None:
     unproved = (Setting(f"env:{UNPROVED}", "1"),)
     _, found = held(asked(settings=(unproved,)), tmp_path)

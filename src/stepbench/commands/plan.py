@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -63,19 +63,19 @@ def make_plan(request: Request, checkout: Checkout | None = None) -> Planned:
         # What "auto" found is what a resumed run must find too, and both sides of a gate.
         data=described.data if request.data == "auto" else request.data,
         plugins=request.plugins,
-        replicates=request.replicates,
-        rounds=request.rounds,
-        input_pipeline=request.input_pipeline,
-        timeout_s=request.timeout_s,
-        seed=request.seed,
-        verification=request.verification,
-        tracing=request.tracing,
+        **how_asked(request),
         remarks=(*described.remarks, *_why_started(unforkable), *_no_reference(request, cases)),
         forks=unforkable is None,
     )
     # What a script trains on is its own.
     data = OWN_DATA if all(map(is_script, request.workloads)) else described.data
     return Planned(plan, data, described.written)
+
+
+def how_asked(request: Request) -> dict[str, Any]:
+    """The fields of a plan that say how its cases are measured, whichever they are."""
+    names = ("replicates", "rounds", "input_pipeline", "timeout_s", "seed", "verification", "tracing")
+    return {name: getattr(request, name) for name in names}
 
 
 def _why_started(unforkable: str | None) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from stepbench.commands.invocation import command_line
-from stepbench.commands.plan import Planned, make_plan
+from stepbench.commands.plan import Planned, how_asked, make_plan
 from stepbench.commands.request import Request
 from stepbench.errors import InterruptedRunError
 from stepbench.records.cases import Plan
@@ -66,12 +66,7 @@ def tuned_plan(request: Request, store: Store) -> Planned:
     found, winner = store.read(race.run_id), race.winner or race.default
     plan = msgspec.structs.replace(
         found.plan.with_cases(tuple(dict.fromkeys((race.default.reference, race.default, winner)))),
-        replicates=request.replicates,
-        rounds=request.rounds,
-        input_pipeline=request.input_pipeline,
-        verification=request.verification,
-        tracing=request.tracing,
-        seed=request.seed,
+        **how_asked(request),
         remarks=(*found.plan.remarks, f"These are the default and the winner of the race {race.run_id}"),
     )
     return Planned(plan, found.data)

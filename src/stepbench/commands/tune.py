@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,9 @@ from stepbench.commands.run import start_run
 from stepbench.errors import InterruptedRunError, StepbenchError
 from stepbench.probes.settings import available_values, check_settings
 from stepbench.records.cases import (
+    DEFAULT_EXECUTIONS,
     GRAPH,
+    KERAS,
     ONE_STEP_A_CALL,
     Case,
     Device,
@@ -51,6 +54,8 @@ MOST_DOUBLINGS = 4
 LEAST_BUDGET_S = 30.0
 SHORT_S, SHORT_STEPS = 600.0, 100
 """With a budget below that, the winner is certified by trainings of so many steps."""
+AXES = ("execution", "precision", "steps_per_call")
+"""That can be fixed beside settings."""
 THREADED = (INTRA_THREADS, INTER_THREADS, PROCESSORS, ONEDNN)
 """Settings that change each other's effect, even its sign, so all their products are tried."""
 ALONE = (MALLOC, AUTOCLUSTER, TF32, GPU_THREADS, GPU_ALLOCATOR)
@@ -134,22 +139,22 @@ def fixed_of(fixed: Mapping[str, str], request: Request) -> Request:
     for name, value in fixed.items():
         match name:
             case "execution":
-                known: Sequence[object] = request.executions
+                asked: Sequence[object] = () if request.executions == DEFAULT_EXECUTIONS else request.executions
                 request = replace(request, executions=(value,))
             case "precision":
-                known = request.precisions
+                asked = request.precisions
                 request = replace(request, precisions=options.choices("--fix precision", value, Precision))
             case "steps_per_call":
-                known = ()
-                request = replace(request, steps_per_call=options.numbers("--fix steps_per_call", value))
+                asked = ()
+                steps = options.one("--fix steps_per_call", options.numbers("--fix steps_per_call", value))
+                request = replace(request, steps_per_call=(steps,))
             case _:
-                known = [one.value for values in request.settings for one in values if one.name == name]
+                asked = [one.value for values in request.settings for one in values if one.name == name]
                 free = tuple(values for values in request.settings if values[0].name != name)
                 request = replace(request, settings=(*free, (Setting(name, value),)))
-        if known and value not in known:
-            raise StepbenchError(
-                f"--fix {name}={value} contradicts what else is asked for: {', '.join(map(str, known))}."
-            )
+        if asked and value not in asked:
+            others = ", ".join(map(str, asked))
+            raise StepbenchError(f"--fix {name}={value} contradicts what else is asked for: {others}.")
     return request
 
 
@@ -170,14 +175,12 @@ def check_place(request: Request) -> None:
 def _default(first: Case, written: Written | None, fixed: Mapping[str, str]) -> Case:
     """What the user has: what a model was compiled for, else a graph in float32, with what is fixed."""
     own = written or Written(GRAPH)
-    settings = effective((Setting(name, fixed[name]) for name in fixed if _is_setting(name)), first.device)
+    settings = effective((Setting(name, fixed[name]) for name in fixed if name not in AXES), first.device)
     steps = int(fixed.get("steps_per_call", own.steps_per_call))
-    variant = Variant(fixed.get("execution", own.execution), Precision(fixed.get("precision", own.precision)))
+    # Keras' train function takes one batch from us; of several a call a graph is the same function.
+    execution = GRAPH if own.execution == KERAS and steps > 1 else own.execution
+    variant = Variant(fixed.get("execution", execution), Precision(fixed.get("precision", own.precision)))
     return Case(first.workload, variant, first.device, first.batch_size, steps, settings)
-
-
-def _is_setting(name: str) -> bool:
-    return name not in ("execution", "precision", "steps_per_call")
 
 
 def stages(request: Request, place: Case, fixed: set[str], *, allows_batch_size: bool) -> tuple[Stage, ...]:
@@ -223,9 +226,7 @@ def _values(request: Request, place: Case, fixed: set[str]) -> dict[str, tuple[S
 
 
 def _worth_trying(name: str) -> tuple[str, ...]:
-    """Of threads one and half of the processors, of processors as TensorFlow's threads have them, of others all."""
-    if name == PROCESSORS:
-        return tuple(value for value in available_values(name) if not value.isdigit())
+    """Of threads one, and as many as half of the processors; of others all that there are here."""
     if name not in (INTRA_THREADS, INTER_THREADS):
         return available_values(name)
     there = len(os.sched_getaffinity(0))
@@ -234,12 +235,9 @@ def _worth_trying(name: str) -> tuple[str, ...]:
 
 def _products(axes: Sequence[Sequence[Setting]]) -> Iterator[tuple[Setting, ...]]:
     """All combinations of settings, each of which may stay at its default, but not all."""
-    if not axes:
-        return
-    found: list[tuple[Setting, ...]] = [()]
-    for axis in axes:
-        found = [(*chosen, *one) for chosen in found for one in ((), *((value,) for value in axis))]
-    yield from (chosen for chosen in found if chosen)
+    for chosen in itertools.product(*((None, *axis) for axis in axes)):
+        if settings := tuple(filter(None, chosen)):
+            yield settings
 
 
 def _hold(race: Race, run: Run, store: Store, tell: Tell) -> Race:

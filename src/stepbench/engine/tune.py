@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,9 +26,6 @@ ROUNDS = 4
 """Of a heat: its processes tell more than their blocks, of which the first ones are as good as any."""
 CHECK = Verification(seeds=0, steps=30)
 """How a leader is looked at on the way: one step each from early points, no trainings."""
-SHORT_S = 600.0
-SHORT_STEPS = 100
-"""Of the trainings that certify the winner where the budget is less than that."""
 AGAIN = 5
 """Heats of the winner and the default, which had no part in the choice."""
 ROUNDS_AGAIN = 9
@@ -60,11 +57,6 @@ def tune(race: Race, plan: Plan, track: Track) -> Race:
         StepbenchError: when the default itself cannot be measured.
     """
     return _Tuning(race, plan, track).run()
-
-
-def certifying(race: Race) -> Verification:
-    """How the winner of a race is certified."""
-    return Verification() if race.budget_s >= SHORT_S else Verification(steps=SHORT_STEPS)
 
 
 class _Tuning:
@@ -144,7 +136,7 @@ class _Tuning:
 
     def _measure_again(self, winner: Case) -> None:
         while len(self._race.again) < AGAIN:
-            done = self._hold((self._race.default, winner), len(self._race.stages) + 1, ROUNDS_AGAIN)
+            done = self._hold((self._race.default, winner), len(self._race.stages), ROUNDS_AGAIN)
             self._note(again=(*self._race.again, done))
 
     def _is_faster(self, winner: Case) -> bool:
@@ -159,26 +151,24 @@ class _Tuning:
         return leader.variant == default or any(found.agreement or found.verification_failure for found in same)
 
     def _check(self, leader: Case) -> None:
-        verdict = self._verified([leader], CHECK, None)
-        self._judge(leader, verdict)
+        self._judge(leader, self._verified(leader, CHECK))
 
     def _certify(self, winner: Case) -> None:
         left_s = max(0.0, self._race.budget_s - (time.monotonic() - self._began))
-        settings = certifying(self._race)
-        verdict = self._verified(dict.fromkeys([winner.anchor, winner]), settings, left_s)
-        if not self._judge(winner, verdict):
+        if not self._judge(winner, self._verified(winner, self._plan.verification or Verification(), left_s)):
             self._note(winner=None, again=(), heats=(*self._race.heats, *self._race.again))
             return
         self._note(finished=True)
 
-    def _verified(self, cases: Collection[Case], settings: Verification, left_s: float | None) -> Equivalence:
+    def _verified(self, case: Case, settings: Verification, left_s: float | None = None) -> Equivalence:
+        """The verdict on a case: of its step alone, or of trainings too, for which another one is needed."""
+        cases = {case.anchor, case} if settings.seeds else {case}
         self._with_cases(*cases)
-        plan = msgspec.structs.replace(self._plan, verification=settings)
-        known = [found for found in self._known() if found.case in cases]
-        track = self._track
-        verify(plan, known, track.journal, track.folder, track.tell, budget_s=left_s)
-        known = [found for found in self._known() if found.case in cases]
-        return judge_cases(known, settings)[known[-1].case]
+        plan, track = msgspec.structs.replace(self._plan, verification=settings), self._track
+        # What was looked at on the way has had few points.
+        todo = [msgspec.structs.replace(found, agreement=None) for found in self._known() if found.case in cases]
+        verify(plan, todo, track.journal, track.folder, track.tell, budget_s=left_s)
+        return judge_cases([found for found in self._known() if found.case in cases], settings)[case]
 
     def _judge(self, case: Case, found: Equivalence) -> bool:
         """Whether a case may stay; else its way of executing is out."""

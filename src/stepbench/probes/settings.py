@@ -13,7 +13,6 @@ from stepbench.probes.hardware import ROOT, read_fact
 from stepbench.records.cases import Device
 from stepbench.records.protocol import WORKER_ENVIRONMENT
 from stepbench.records.settings import (
-    ALL,
     AUTOCLUSTER,
     CATALOGUE,
     CORES,
@@ -192,12 +191,8 @@ def _topology(processor: int, what: str, root: Path) -> str:
 
 
 def available_values(name: str) -> tuple[str, ...]:
-    """The values of a setting that this machine has, beside its default."""
-    if name == MALLOC:
-        return allocators()
-    knob = CATALOGUE[name]
-    numbers = map(str, range(1, len(os.sched_getaffinity(0)))) if knob.takes_number else ()
-    return tuple(value for value in (*knob.values, *numbers) if _is_available(Setting(name, value)))
+    """The named values of a setting that this machine has, beside its default."""
+    return tuple(value for value in CATALOGUE[name].values if _is_available(Setting(name, value)))
 
 
 def _is_available(setting: Setting) -> bool:
@@ -205,4 +200,4 @@ def _is_available(setting: Setting) -> bool:
         effect_of([setting])
     except StepbenchError:
         return False
-    return setting.value != ALL
+    return True
