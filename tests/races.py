@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
-from stepbench.engine.racing import next_heat, raced
+from stepbench.engine.racing import next_heat
 from stepbench.judge.statistics import Estimate, from_logs
-from stepbench.judge.tune import Standing, differences, recommended
+from stepbench.judge.tune import Standing, differences, raced, recommended
 from stepbench.records.cases import Case, Device, Precision, Variant
 from stepbench.records.settings import Setting
 from stepbench.records.tune import Change, Heat, Race, Stage

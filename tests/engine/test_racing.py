@@ -147,14 +147,14 @@ def test_who_is_disqualified_has_beaten_nobody() -> None:
         for case, cost in draw(generator, heat.cases).items():
             costs.setdefault(case, {})[number] = cost
         race = msgspec.structs.replace(race, heats=(*race.heats, Heat(number, heat.stage, heat.cases, 40.0)))
-    found = racing.raced(race, costs)
+    found = tune.raced(race, costs)
     assert found.leader
     assert found.leader.variant.execution == "xla"
     assert default_case() in found.left
     out = [
         Disqualified(case.variant, "another learning rate", 1.0) for case in costs if case.variant.execution == "xla"
     ]
-    fair = racing.raced(msgspec.structs.replace(race, disqualified=tuple(out)), costs)
+    fair = tune.raced(msgspec.structs.replace(race, disqualified=tuple(out)), costs)
     assert fair.leader
     assert fair.leader.variant.execution == "graph"
     following = next_heat(msgspec.structs.replace(race, disqualified=tuple(out), budget_s=1e4), costs, ())

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from stepbench.judge.tune import Costs, Held, Standing, differences, log_times, standing
+from stepbench.judge.tune import Costs, Standing, log_time, log_times, raced
 from stepbench.records.cases import Case
-from stepbench.records.tune import Change, Heat, Race
+from stepbench.records.tune import Change, Race
 
 MOST_KEPT = 3
 """Of a stage, that the next one tries its changes on."""
@@ -31,14 +30,6 @@ class NextHeat:
 
     stage: int
     cases: tuple[Case, ...]
-
-
-def raced(race: Race, costs: Costs[Case], heats: Sequence[Heat] | None = None) -> Standing[Case]:
-    """The race after its heats, or some of them, without those who are disqualified."""
-    held = [Held(heat.number, heat.stage) for heat in (race.heats if heats is None else heats)]
-    out = {one.variant for one in race.disqualified}
-    fair = {case: found for case, found in costs.items() if case.variant not in out}
-    return standing(fair, held, race.default, len(race.stages) + 1)
 
 
 def next_heat(race: Race, costs: Costs[Case], failed: Iterable[Case]) -> NextHeat | None:
@@ -108,8 +99,7 @@ class _State:
     def _looks_fast(self, case: Case | None) -> bool:
         if case is None or case not in self._costs or self.now.leader is None:
             return False
-        pair = (differences(self._costs, one, self._race.default) for one in (case, self.now.leader))
-        mine, best = (statistics.fmean(found) if found else math.inf for found in pair)
+        mine, best = (log_time(self._costs, one, self._race.default) for one in (case, self.now.leader))
         return mine <= best + math.log(HOPELESS)
 
     def line_up(self, racing: Sequence[Case], stage: int) -> tuple[Case, ...]:

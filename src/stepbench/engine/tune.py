@@ -9,12 +9,12 @@ from pathlib import Path
 
 import msgspec
 
-from stepbench.engine.racing import next_heat, raced
+from stepbench.engine.racing import next_heat
 from stepbench.engine.rounds import Team, measure
 from stepbench.engine.verify import verify
 from stepbench.errors import StepbenchError
 from stepbench.judge.training import Equivalence, Verdict
-from stepbench.judge.tune import costs_of, gain, recommended
+from stepbench.judge.tune import costs_of, gain, raced, recommended
 from stepbench.judge.verify import judge_cases
 from stepbench.records.cases import Case, Plan, Verification
 from stepbench.records.progress import Progress, Tell

@@ -20,7 +20,7 @@ from stepbench.judge.moderated import Prior, prior_of
 from stepbench.judge.statistics import Estimate, from_logs, log_estimate, replicate_log, standard_deviation, t_quantile
 from stepbench.records.cases import Case
 from stepbench.records.run import Measurement
-from stepbench.records.tune import Race
+from stepbench.records.tune import Heat, Race
 
 ERROR = 0.05
 """The chance to throw the best out, over all looks, candidates and stages."""
@@ -84,7 +84,7 @@ def standing(costs: Costs[KeyT], heats: Sequence[Held], default: KeyT, stages: i
         present = [key for key, found in costs.items() if heat.number in found]
         for key in present:
             known.setdefault(key, {})[heat.number] = costs[key][heat.number]
-        times = {key: _against(known, key, default) for key in known if key not in left}
+        times = {key: log_time(known, key, default) for key in known if key not in left}
         racing = sorted(times, key=times.__getitem__)
         if rivals := [key for key in racing if heat.number in known[key]]:
             share = ERROR / stages / max(1, len(known) - 1)
@@ -93,7 +93,7 @@ def standing(costs: Costs[KeyT], heats: Sequence[Held], default: KeyT, stages: i
     return Standing(tuple(key for key in racing if key not in left), left)
 
 
-def _against(known: Costs[KeyT], key: KeyT, default: KeyT) -> float:
+def log_time(known: Costs[KeyT], key: KeyT, default: KeyT) -> float:
     """How much more a candidate costs than the default, by the heats that both were in."""
     return statistics.fmean(differences(known, key, default) or [math.inf])
 
@@ -157,6 +157,14 @@ def _of_heats(found: Measurement, training_steps: int | None) -> dict[int, float
     return costs
 
 
+def raced(race: Race, costs: Costs[Case], heats: Sequence[Heat] | None = None) -> Standing[Case]:
+    """A race after its heats, or some of them, without those who are disqualified."""
+    out = {one.variant for one in race.disqualified}
+    fair = {case: found for case, found in costs.items() if case.variant not in out}
+    held = [Held(heat.number, heat.stage) for heat in (race.heats if heats is None else heats)]
+    return standing(fair, held, race.default, len(race.stages) + 1) if race.default in fair else Standing()
+
+
 def gain(costs: Costs[Case], case: Case, race: Race) -> Estimate | None:
     """How many times as fast as the default a case is for an example, by the heats after the race, or those of it."""
     numbers = {heat.number for heat in race.again or race.heats}
@@ -180,7 +188,7 @@ def departures(case: Case, default: Case) -> int:
 
 def log_times(found: Standing[KeyT], costs: Costs[KeyT], default: KeyT) -> dict[KeyT, float]:
     """Of those still racing, the logarithm of how many times longer an example takes than by default."""
-    return {key: _against(costs, key, default) for key in found.racing}
+    return {key: log_time(costs, key, default) for key in found.racing}
 
 
 def recommended(found: Standing[Case], costs: Costs[Case], default: Case) -> Case:

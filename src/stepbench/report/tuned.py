@@ -10,7 +10,7 @@ import msgspec
 
 from stepbench.judge.statistics import Estimate, from_logs, step_time
 from stepbench.judge.training import Equivalence
-from stepbench.judge.tune import Costs, Held, Standing, costs_of, gain, standing
+from stepbench.judge.tune import Costs, Standing, costs_of, gain, raced
 from stepbench.judge.verify import judge_cases
 from stepbench.records.cases import Case, Verification
 from stepbench.records.run import Measurement
@@ -129,11 +129,7 @@ def summarize_race(race: Race, run: Run) -> Tuned:
 def _facts(race: Race, run: Run) -> _Facts:
     measurements = {found.case: found for found in run.measurements}
     costs = costs_of(run.measurements, race.training_steps)
-    out = {one.variant for one in race.disqualified}
-    fair = {case: found for case, found in costs.items() if case.variant not in out}
-    held = [Held(heat.number, heat.stage) for heat in race.heats]
-    found = standing(fair, held, race.default, len(race.stages) + 1) if race.default in fair else Standing[Case]()
-    return _Facts(race, measurements, costs, found)
+    return _Facts(race, measurements, costs, raced(race, costs))
 
 
 def _untried(facts: _Facts) -> Iterator[Case]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import statistics
 
 from stepbench.judge.statistics import from_logs
 from stepbench.judge.training import Verdict
-from stepbench.judge.tune import Costs, costs_of, differences
+from stepbench.judge.tune import Costs, costs_of, differences, log_time
 from stepbench.records.cases import Case
 from stepbench.records.store import Run
 from stepbench.records.tune import Race
@@ -61,7 +60,7 @@ def _course(race: Race, raced: Costs[Case], case: Case) -> list[tuple[float, flo
         known.add(heat.number)
         if heat.number in raced[case] and heat.number in raced[race.default]:
             until = {one: {n: cost for n, cost in raced[one].items() if n in known} for one in (case, race.default)}
-            course.append((seconds, math.exp(statistics.fmean(differences(until, race.default, case)))))
+            course.append((seconds, math.exp(-log_time(until, case, race.default))))
     return course
 
 
