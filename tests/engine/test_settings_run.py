@@ -11,7 +11,7 @@ import pytest
 from stepbench.commands.plan import make_plan
 from stepbench.commands.request import Request
 from stepbench.commands.run import measure_run, start_run
-from stepbench.probes.settings import allocators
+from stepbench.probes.settings import available_values
 from stepbench.records.cases import Precision
 from stepbench.records.run import Measurement
 from stepbench.records.settings import Setting
@@ -38,7 +38,7 @@ def measured(settings: dict[str, str], results: Path, workload: str = f"{places.
 
 def test_settings_are_found_again_in_the_worker(tmp_path: Path) -> None:
     asked = {"env:OWN": "a b", "inter_threads": "3", "intra_threads": "1", "onednn": "off", "processors": "1"}
-    if found := allocators():
+    if found := available_values("malloc"):
         asked["malloc"] = found[0]
     case = measured(asked, tmp_path)
     assert case.failure is None

@@ -60,14 +60,21 @@ def estimates(logs: Mapping[KeyT, Sequence[float]], confidence: float = CONFIDEN
     }
 
 
-def spread_of(values: Sequence[float], prior: Prior) -> tuple[float, int]:
-    """The standard deviation of the mean of one sample, and its degrees of freedom, with what others lend."""
+def spread_of(values: Sequence[float], prior: Prior, assumed: Prior = NOTHING) -> tuple[float, int]:
+    """The standard deviation of the mean of one sample, and its degrees of freedom.
+
+    Args:
+        values: the sample.
+        prior: what others lend.
+        assumed: what is known whatever the samples say.
+    """
     degrees = len(values) - 1
     own = standard_deviation(values) ** 2 if degrees else 0.0
     # What does not spread at all, as the reference against itself, has nothing to learn from what does.
     borrowed = max(0.0, min(prior.degrees, prior.most - degrees)) if own else 0.0
-    variance = (borrowed * prior.variance + degrees * own) / (borrowed + degrees) if borrowed else own
-    return math.sqrt(max(own, variance) / len(values)), int(degrees + borrowed)
+    known = assumed.degrees + borrowed + degrees
+    shared = assumed.degrees * assumed.variance + borrowed * prior.variance + degrees * own
+    return math.sqrt(max(own, shared / known if known else 0.0) / len(values)), int(known)
 
 
 def prior_of(samples: Iterable[Sequence[float]]) -> Prior:

@@ -16,8 +16,8 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from stepbench.judge.moderated import Prior, prior_of
-from stepbench.judge.statistics import Estimate, from_logs, log_estimate, replicate_log, standard_deviation, t_quantile
+from stepbench.judge.moderated import Prior, prior_of, spread_of
+from stepbench.judge.statistics import Estimate, from_logs, log_estimate, replicate_log, t_quantile
 from stepbench.records.cases import Case
 from stepbench.records.run import Measurement
 from stepbench.records.tune import Heat, Race
@@ -110,29 +110,16 @@ def _shown_slower(
     """Those present that are slower than the first of them, as far as this look at each comparison may err."""
     leader, *others = present
     samples = {key: differences(known, key, leader) for key in others}
-    prior = prior_of(samples.values())
+    prior, assumed = prior_of(samples.values()), Prior(ASSUMED**2, ASSUMED_DEGREES, ASSUMED_DEGREES)
     found = {}
     for key, values in samples.items():
         looks = sum(held.number in known[key] and held.number in known[leader] for held in in_stage)
-        deviation, degrees = _spread(values, prior)
+        deviation, degrees = spread_of(values, prior, assumed)
         mean, error = statistics.fmean(values), share / (looks * (looks + 1))
         if mean > t_quantile(1 - error, degrees) * deviation:
             ratio = log_estimate(mean, deviation, degrees, 1 - 2 * error)
             found[key] = Left(in_stage[-1].number, leader, ratio)
     return found
-
-
-def _spread(values: Sequence[float], prior: Prior) -> tuple[float, int]:
-    """The standard deviation of a mean difference, and its degrees of freedom.
-
-    As :func:`stepbench.judge.moderated.spread_of`, with what is assumed of any race beside what this one shows.
-    """
-    own = standard_deviation(values) ** 2 if len(values) > 1 else 0.0
-    degrees = len(values) - 1
-    lent = max(0.0, min(prior.degrees, prior.most - degrees))
-    known = ASSUMED_DEGREES + lent + degrees
-    variance = (ASSUMED_DEGREES * ASSUMED**2 + lent * prior.variance + degrees * own) / known
-    return math.sqrt(max(own, variance) / len(values)), int(known)
 
 
 def costs_of(measurements: Iterable[Measurement], training_steps: int | None = None) -> dict[Case, dict[int, float]]:

@@ -111,11 +111,6 @@ def _text(setting: Setting) -> str:
     return "0" if setting.name == ONEDNN else setting.value  # It is on unless it is told otherwise.
 
 
-def allocators(root: Path = ROOT) -> tuple[str, ...]:
-    """The allocators that are installed here."""
-    return tuple(name for name in _LIBRARIES if _found(name, root))
-
-
 def library_of(allocator: str, root: Path = ROOT) -> Path:
     """The library of an allocator.
 

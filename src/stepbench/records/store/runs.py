@@ -121,10 +121,7 @@ class Store:
                 f"There is no calibration {name!r} in {self.root}: begin one with 'stepbench calibrate'."
             )
         found = files.decode(path, Calibration)
-        if found.calibration_id != name:
-            raise StepbenchError(
-                f"{path} is of calibration {found.calibration_id!r}: keep it in a folder of that name."
-            )
+        _check_place(path, "calibration", found.calibration_id)
         return found
 
     def write_race(self, race: Race) -> None:
@@ -145,8 +142,7 @@ class Store:
         if not files.is_file(path):
             raise StepbenchError(f"The run {run_id} is no race: begin one with 'stepbench tune'.")
         found = files.decode(path, Race)
-        if found.run_id != run_id:
-            raise StepbenchError(f"{path} is of run {found.run_id!r}: keep it in a folder of that name.")
+        _check_place(path, "run", found.run_id)
         return found
 
     def newest_race(self) -> Race:
@@ -217,3 +213,8 @@ class Store:
         with contextlib.suppress(OSError):
             link.symlink_to(run_id)
             link.replace(self.root / LATEST)
+
+
+def _check_place(path: Path, what: str, its_id: str) -> None:
+    if path.parent.name != its_id:
+        raise StepbenchError(f"{path} is of {what} {its_id!r}: keep it in a folder of that name.")
